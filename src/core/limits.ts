@@ -1,0 +1,36 @@
+/**
+ * Every bound of the control plane, each with its derivation. The data plane's own bounds are in
+ * native/limits.h.
+ */
+
+/** Copies of the superblock on a spare (design: five, so that one damaged zone cannot take all). */
+export const METADATA_COPIES = 5;
+
+/**
+ * Copies a commit must be durable on before it counts. Four of five: any two readable copies then
+ * include one that holds the newest acknowledged generation.
+ */
+export const COMMIT_QUORUM = 4;
+
+/** Smallest spare: five zones of 1 MiB for metadata and 3 MiB of blocks to remap into. */
+export const SPARE_MIN_BYTES = 8 * 1024 * 1024;
+
+/** Largest request on the control socket: a bulk list of 100,000 extents is about 3 MB. */
+export const CONTROL_REQUEST_MAX_BYTES = 64 * 1024 * 1024;
+
+/** sockaddr_un.sun_path holds 108 bytes with its terminator. */
+export const SOCKET_PATH_MAX_BYTES = 107;
+
+/** QEMU asks for as many queues as the guest has vCPUs and refuses a back-end that offers fewer. */
+export const QUEUES_DEFAULT = 16;
+/** VHOST_USER_VRING_IDX_MASK is 8 bits wide; 64 queues serve every guest QEMU 10 can run well. */
+export const QUEUES_MAX = 64;
+
+/** Extents moved under one range lock and in one commit by `remap add` and `remap remove`. */
+export const MOVE_BATCH_EXTENTS = 1024;
+
+/** Largest run moved at once, sectors: 1 MiB of bounce buffer. */
+export const MOVE_EXTENT_MAX_SECTORS = 2048;
+
+/** Other spare blocks tried for one bad block before its write is failed. */
+export const SPARE_ATTEMPTS_MAX = 16;
