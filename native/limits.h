@@ -1,0 +1,44 @@
+// Every bound of the data plane, each with its derivation. The control plane's are in
+// src/core/limits.ts.
+#ifndef REMAP_LIMITS_H_
+#define REMAP_LIMITS_H_
+
+#include <cstdint>
+
+namespace remap {
+
+inline constexpr uint32_t kSectorSize = 512;
+
+// VIRTQUEUE_MAX_SIZE of QEMU; also UIO_MAXIOV, so a chain always fits one readv.
+inline constexpr uint16_t kQueueSizeMax = 1024;
+inline constexpr uint16_t kSegmentsMax = 1024;
+
+// Same as QUEUES_MAX in src/core/limits.ts.
+inline constexpr uint16_t kQueuesMax = 64;
+
+// Main and eight spares, as many as the superblock has room for.
+inline constexpr uint32_t kDevicesMax = 9;
+
+// QEMU's own default queue-size of 128 less header and status.
+inline constexpr uint32_t kSegMax = 126;
+
+// Data of one request. Linux guests send at most seg_max x 64 KiB; the bound keeps what one chain
+// can make us bounce in proportion.
+inline constexpr uint64_t kRequestBytesMax = 64ull << 20;
+
+// Serial of GET_ID, VIRTIO_BLK_ID_BYTES.
+inline constexpr uint32_t kSerialBytes = 20;
+
+// Reads of one block before it counts as unreadable: a drive's own recovery has been through tens
+// of tries already, so a few more spread over 130 ms only catch what is transient.
+inline constexpr uint32_t kReadRetryDelaysMs[] = {5, 25, 100};
+
+// Largest copy or spare write at once: one bounce buffer of 1 MiB.
+inline constexpr uint32_t kCopySectorsMax = 2048;
+
+// Fault rules: more than any test plan needs, few enough to scan for each request.
+inline constexpr uint32_t kFaultRulesMax = 65536;
+
+}  // namespace remap
+
+#endif  // REMAP_LIMITS_H_

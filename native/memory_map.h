@@ -1,0 +1,62 @@
+// Guest memory as the front-end announced it: an immutable snapshot that workers hold while a
+// newer one is being made.
+#ifndef REMAP_MEMORY_MAP_H_
+#define REMAP_MEMORY_MAP_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace remap {
+
+struct MemoryRegion {
+  uint64_t guest_address;
+  uint64_t size;
+  uint8_t* host;
+};
+
+class MemoryMap {
+ public:
+  MemoryMap() = default;
+  // `regions` sorted by guest_address, not overlapping.
+  explicit MemoryMap(std::vector<MemoryRegion> regions) : regions_(std::move(regions)) {}
+
+  // Host address of `guest`, and in *length how much of the wanted length is contiguous there
+  // (at least 1, at most what was asked for). nullptr when the address is not in guest memory.
+  // `*hint` is the caller's last hit.
+  uint8_t* translate(uint64_t guest, uint64_t* length, uint32_t* hint) const {
+    if (*hint < regions_.size()) {
+      const MemoryRegion& r = regions_[*hint];
+      if (guest >= r.guest_address && guest - r.guest_address < r.size) return at(r, guest, length);
+    }
+    uint32_t low = 0;
+    uint32_t high = static_cast<uint32_t>(regions_.size());
+    while (low < high) {
+      const uint32_t mid = low + (high - low) / 2;
+      const MemoryRegion& r = regions_[mid];
+      if (guest < r.guest_address) {
+        high = mid;
+      } else if (guest - r.guest_address >= r.size) {
+        low = mid + 1;
+      } else {
+        *hint = mid;
+        return at(r, guest, length);
+      }
+    }
+    return nullptr;
+  }
+
+  const std::vector<MemoryRegion>& regions() const { return regions_; }
+
+ private:
+  static uint8_t* at(const MemoryRegion& r, uint64_t guest, uint64_t* length) {
+    const uint64_t offset = guest - r.guest_address;
+    if (*length > r.size - offset) *length = r.size - offset;
+    return r.host + offset;
+  }
+
+  std::vector<MemoryRegion> regions_;
+};
+
+}  // namespace remap
+
+#endif  // REMAP_MEMORY_MAP_H_

@@ -1,0 +1,449 @@
+#include "queue_worker.h"
+
+#include <linux/virtio_blk.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <condition_variable>
+#include <cstdio>
+#include <functional>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "io_ring.h"
+#include "request_engine.h"
+#include "virtqueue.h"
+#include "wake_poll.h"
+
+namespace remap {
+
+namespace {
+
+void close_fd(int* fd) {
+  if (*fd >= 0) ::close(*fd);
+  *fd = -1;
+}
+
+struct Queue {
+  explicit Queue(const VringSetup& s)
+      : setup(s),
+        ring(s.size, s.desc, s.avail, s.used, s.base, s.event_idx, s.inflight),
+        slots(s.size),
+        enabled(s.enabled) {
+    for (uint16_t i = 0; i < s.size; ++i) {
+      slots[i].head = i;
+      slots[i].queue = s.index;
+    }
+  }
+  ~Queue() {
+    close_fd(&setup.kick_fd);
+    close_fd(&setup.call_fd);
+  }
+
+  bool takes() const { return enabled && !stopping && !broken; }
+  bool waiting() const { return resumed < ring.resumed().size() || ring.has_available(); }
+
+  VringSetup setup;
+  Virtqueue ring;
+  std::vector<BlkRequest> slots;
+  WakePoll kick;
+  size_t resumed = 0;
+  uint32_t in_flight = 0;
+  bool enabled;
+  bool stopping = false;
+  bool broken = false;
+};
+
+}  // namespace
+
+class QueueWorker::Impl final : public RequestOwner {
+ public:
+  Impl(VolumeContext& context, uint16_t id) : context_(context), id_(id) {}
+  ~Impl() { close_fd(&wake_fd_); }
+
+  int start();
+  void stop();
+
+  // Runs `step` on the thread between batches until it says true; returns then.
+  void call(std::function<bool()> step);
+  void post(const abi::CommandRecord& command);
+
+  void attach(const VringSetup& setup);
+  bool detach_step(uint16_t queue, uint16_t* base);
+  bool quiesce_step();
+  void set_call(uint16_t queue, int fd);
+
+  void finished(BlkRequest& request, uint32_t used_length) override;
+  BlkRequest* find(uint64_t token) override;
+  uint64_t token_of(const BlkRequest& request) const override;
+  void each_busy(void (*visit)(BlkRequest&, void*), void* argument) override;
+
+  VolumeContext& context_;
+  const uint16_t id_;
+  std::array<std::unique_ptr<Queue>, kQueuesMax> queues_;  // by virtqueue index
+  std::vector<Queue*> attached_;
+  std::shared_ptr<const MemoryMap> memory_ = std::make_shared<const MemoryMap>();
+  bool paused_ = false;
+  std::string engine_name_;
+
+ private:
+  struct Task {
+    std::function<bool()> step;
+    bool done = false;
+  };
+
+  void run(std::promise<int>* started);
+  void loop();
+  unsigned take_all();
+  unsigned take_from(Queue& queue);
+  void take_one(Queue& queue, uint16_t head);
+  void break_queue(Queue& queue, const char* why);
+  void publish_all();
+  void run_mailbox();
+  bool may_sleep();
+  bool malformed_logged();
+
+  std::thread thread_;
+  int wake_fd_ = -1;
+  std::unique_ptr<IoRing> ring_;
+  std::unique_ptr<RequestEngine> engine_;
+  WakePoll wake_;
+  PollTimer timer_;
+  uint32_t hint_ = 0;
+  bool exit_ = false;
+  time_t malformed_second_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable done_;
+  std::vector<Task*> tasks_;
+  std::vector<abi::CommandRecord> commands_;
+  std::vector<abi::CommandRecord> taken_commands_;
+};
+
+int QueueWorker::Impl::start() {
+  wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake_fd_ < 0) return errno;
+  std::promise<int> started;
+  std::future<int> result = started.get_future();
+  // Signals belong to Node's main thread.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this, &started] { run(&started); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  const int error = result.get();
+  if (error != 0) thread_.join();
+  return error;
+}
+
+void QueueWorker::Impl::stop() {
+  if (!thread_.joinable()) return;
+  call([this] {
+    exit_ = engine_->background() == 0;
+    return exit_;
+  });
+  thread_.join();
+}
+
+void QueueWorker::Impl::run(std::promise<int>* started) {
+  char name[16];
+  snprintf(name, sizeof name, "vhost-queue-%u", static_cast<unsigned>(id_ % 1000));
+  pthread_setname_np(pthread_self(), name);
+  // Faults in guest memory must reach the handler, on this thread.
+  sigset_t faults;
+  sigemptyset(&faults);
+  sigaddset(&faults, SIGBUS);
+  sigaddset(&faults, SIGSEGV);
+  pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
+
+  ring_ = std::make_unique<IoRing>();
+  int error = ring_->open();
+  if (error == 0) error = ring_->register_devices(context_.devices);
+  if (error != 0) {
+    started->set_value(error);
+    return;
+  }
+  engine_name_ = ring_->description();
+  engine_ = std::make_unique<RequestEngine>(context_, *ring_, *this);
+  wake_.arm(*ring_, wake_fd_);
+  started->set_value(0);
+  loop();
+  engine_.reset();
+  ring_.reset();
+}
+
+void QueueWorker::Impl::loop() {
+  while (!exit_) {
+    const unsigned work = take_all() + engine_->run_ready();
+    publish_all();
+    run_mailbox();
+    if (exit_) return;
+    const bool sleep = work == 0 && !engine_->has_ready() && may_sleep();
+    ring_->turn(sleep);
+    wake_.take_wakes();
+    publish_all();
+  }
+}
+
+unsigned QueueWorker::Impl::take_all() {
+  if (paused_) return 0;
+  unsigned count = 0;
+  for (Queue* queue : attached_)
+    if (queue->takes() && queue->waiting()) count += take_from(*queue);
+  return count;
+}
+
+unsigned QueueWorker::Impl::take_from(Queue& queue) {
+  unsigned count = 0;
+  queue.ring.suppress_kicks();
+  while (queue.resumed < queue.ring.resumed().size()) {
+    take_one(queue, queue.ring.resumed()[queue.resumed++]);
+    ++count;
+  }
+  for (;;) {
+    uint16_t head = 0;
+    const Virtqueue::Take took = queue.ring.take(&head);
+    if (took == Virtqueue::Take::kNone) return count;
+    if (took == Virtqueue::Take::kBroken) {
+      break_queue(queue, "available index or head out of range");
+      return count;
+    }
+    if (queue.slots[head].busy) {
+      break_queue(queue, "head made available twice");
+      return count;
+    }
+    take_one(queue, head);
+    ++count;
+  }
+}
+
+void QueueWorker::Impl::take_one(Queue& queue, uint16_t head) {
+  BlkRequest& request = queue.slots[head];
+  const Parse parsed = parse_request(queue.ring, head, *memory_, &hint_, &request);
+  abi::QueueCounters& counters = context_.counters[queue.setup.index];
+  if (parsed == Parse::kMalformed) {
+    ++counters.malformed;
+    if (!malformed_logged())
+      context_.events->log(kWarn, "queue %u: malformed descriptor chain at head %u",
+                           queue.setup.index, head);
+    queue.ring.put_used(head, 0);
+    return;
+  }
+  request.busy = true;
+  request.parked = false;
+  request.held = false;
+  ++queue.in_flight;
+  counters.in_flight = queue.in_flight;
+  if (parsed == Parse::kFailed) {
+    request.type = VIRTIO_BLK_T_IN;
+    request.data_bytes = 0;
+    engine_->answer(request, VIRTIO_BLK_S_IOERR);
+    return;
+  }
+  engine_->start(request);
+}
+
+// One line a second at most: a guest cannot fill the log.
+bool QueueWorker::Impl::malformed_logged() {
+  const time_t now = time(nullptr);
+  if (now == malformed_second_) return true;
+  malformed_second_ = now;
+  return false;
+}
+
+void QueueWorker::Impl::break_queue(Queue& queue, const char* why) {
+  queue.broken = true;
+  context_.events->log(kError, "queue %u stopped: %s", queue.setup.index, why);
+}
+
+void QueueWorker::Impl::publish_all() {
+  for (Queue* queue : attached_) {
+    if (!queue->ring.publish()) continue;
+    ++context_.counters[queue->setup.index].calls;
+    if (queue->setup.call_fd >= 0) eventfd_write(queue->setup.call_fd, 1);
+  }
+}
+
+void QueueWorker::Impl::run_mailbox() {
+  std::vector<Task*> tasks;
+  {
+    std::lock_guard guard(mutex_);
+    if (commands_.empty() && tasks_.empty()) return;
+    taken_commands_.swap(commands_);
+    tasks = tasks_;
+  }
+  for (const abi::CommandRecord& command : taken_commands_) engine_->command(command);
+  taken_commands_.clear();
+  for (Task* task : tasks) {
+    if (!task->step()) continue;
+    std::lock_guard guard(mutex_);
+    std::erase(tasks_, task);
+    task->done = true;
+    done_.notify_all();
+  }
+}
+
+// Asks for kicks and looks once more; true when there is nothing to do until something wakes us.
+bool QueueWorker::Impl::may_sleep() {
+  bool idle = true;
+  for (Queue* queue : attached_) {
+    if (paused_ || !queue->takes()) continue;
+    if (queue->setup.kick_fd < 0) timer_.arm(*ring_);
+    queue->ring.request_kicks();
+    if (queue->waiting()) idle = false;
+    context_.counters[queue->setup.index].kicks += queue->kick.take_wakes();
+  }
+  return idle;
+}
+
+void QueueWorker::Impl::call(std::function<bool()> step) {
+  Task task{std::move(step)};
+  std::unique_lock lock(mutex_);
+  tasks_.push_back(&task);
+  eventfd_write(wake_fd_, 1);
+  done_.wait(lock, [&task] { return task.done; });
+}
+
+void QueueWorker::Impl::post(const abi::CommandRecord& command) {
+  std::lock_guard guard(mutex_);
+  commands_.push_back(command);
+  if (commands_.size() == 1) eventfd_write(wake_fd_, 1);
+}
+
+void QueueWorker::Impl::attach(const VringSetup& setup) {
+  auto queue = std::make_unique<Queue>(setup);
+  if (setup.kick_fd >= 0) queue->kick.arm(*ring_, setup.kick_fd);
+  context_.counters[setup.index].started = setup.enabled;
+  attached_.push_back(queue.get());
+  queues_[setup.index] = std::move(queue);
+}
+
+bool QueueWorker::Impl::detach_step(uint16_t index, uint16_t* base) {
+  if (!queues_[index]) return true;
+  Queue& queue = *queues_[index];
+  queue.stopping = true;
+  queue.kick.disarm();
+  if (queue.in_flight != 0 || queue.kick.armed()) return false;
+  // What an earlier back-end left and we never began stays in flight for the next one.
+  *base = static_cast<uint16_t>(queue.ring.next_avail());
+  context_.counters[index].started = 0;
+  std::erase(attached_, &queue);
+  queues_[index].reset();
+  return true;
+}
+
+bool QueueWorker::Impl::quiesce_step() {
+  paused_ = true;
+  for (Queue* queue : attached_)
+    if (queue->in_flight != 0) return false;
+  return true;
+}
+
+void QueueWorker::Impl::set_call(uint16_t index, int fd) {
+  if (!queues_[index]) {
+    close_fd(&fd);
+    return;
+  }
+  Queue& queue = *queues_[index];
+  close_fd(&queue.setup.call_fd);
+  queue.setup.call_fd = fd;
+  if (fd >= 0) eventfd_write(fd, 1);
+}
+
+void QueueWorker::Impl::finished(BlkRequest& request, uint32_t used_length) {
+  Queue& queue = *queues_[request.queue];
+  queue.ring.put_used(request.head, used_length);
+  request.busy = false;
+  --queue.in_flight;
+  context_.counters[request.queue].in_flight = queue.in_flight;
+}
+
+// A token: worker (16 bits), queue (8), head (16), sequence (24).
+uint64_t QueueWorker::Impl::token_of(const BlkRequest& request) const {
+  return uint64_t{id_} << 48 | uint64_t{request.queue & 0xffu} << 40 |
+         uint64_t{request.head} << 24 | (request.sequence & 0xffffffu);
+}
+
+BlkRequest* QueueWorker::Impl::find(uint64_t token) {
+  const uint64_t index = token >> 40 & 0xff;
+  if (index >= queues_.size() || !queues_[index]) return nullptr;
+  const uint64_t head = token >> 24 & 0xffff;
+  if (head >= queues_[index]->slots.size()) return nullptr;
+  BlkRequest& request = queues_[index]->slots[head];
+  return request.busy && token_of(request) == token ? &request : nullptr;
+}
+
+void QueueWorker::Impl::each_busy(void (*visit)(BlkRequest&, void*), void* argument) {
+  for (Queue* queue : attached_) {
+    if (queue->in_flight == 0) continue;
+    for (BlkRequest& request : queue->slots)
+      if (request.busy) visit(request, argument);
+  }
+}
+
+QueueWorker::QueueWorker(VolumeContext& context, uint16_t id)
+    : impl_(std::make_unique<Impl>(context, id)) {}
+QueueWorker::~QueueWorker() = default;
+
+int QueueWorker::start() { return impl_->start(); }
+void QueueWorker::stop() { impl_->stop(); }
+
+void QueueWorker::set_memory(std::shared_ptr<const MemoryMap> memory) {
+  impl_->call([&] {
+    impl_->memory_ = std::move(memory);
+    return true;
+  });
+}
+
+void QueueWorker::attach(const VringSetup& setup) {
+  impl_->call([&] {
+    impl_->attach(setup);
+    return true;
+  });
+}
+
+void QueueWorker::set_enabled(uint16_t queue, bool enabled) {
+  impl_->call([&] {
+    if (impl_->queues_[queue]) {
+      impl_->queues_[queue]->enabled = enabled;
+      impl_->context_.counters[queue].started = enabled;
+    }
+    return true;
+  });
+}
+
+void QueueWorker::set_call(uint16_t queue, int fd) {
+  impl_->call([&] {
+    impl_->set_call(queue, fd);
+    return true;
+  });
+}
+
+uint16_t QueueWorker::detach(uint16_t queue) {
+  uint16_t base = 0;
+  impl_->call([&] { return impl_->detach_step(queue, &base); });
+  return base;
+}
+
+void QueueWorker::quiesce() {
+  impl_->call([&] { return impl_->quiesce_step(); });
+}
+
+void QueueWorker::resume() {
+  impl_->call([&] {
+    impl_->paused_ = false;
+    return true;
+  });
+}
+
+void QueueWorker::post(const abi::CommandRecord& command) { impl_->post(command); }
+
+const char* QueueWorker::engine() const { return impl_->engine_name_.c_str(); }
+
+}  // namespace remap

@@ -1,0 +1,205 @@
+// What happens after an error: which blocks are bad, what only TypeScript can decide, and what it
+// decided.
+#include <linux/virtio_blk.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+
+#include "data_operation.h"
+#include "io_error.h"
+#include "request_engine.h"
+#include "spare_copy.h"
+
+namespace remap {
+
+void RequestEngine::operation_failed(DataOperation* operation, int error) {
+  BlkRequest& request = *operation->request;
+  const ErrorClass kind = classify(error);
+  const uint64_t block_sectors = context_.logical_block_size / kSectorSize;
+  if (kind == ErrorClass::kMedium && operation->count > block_sectors) {
+    isolate(operation);
+    return;
+  }
+  // A block that cannot be written is not tried again: the drive has tried, and the data has
+  // somewhere better to go. A read is the last hope of the data and gets a few more.
+  const bool again = kind == ErrorClass::kTransient ||
+                     (kind == ErrorClass::kMedium && !operation->write && !operation->pending);
+  if (again && operation->attempts < std::size(kReadRetryDelaysMs)) {
+    operation->submit_after(kReadRetryDelaysMs[operation->attempts++]);
+    return;
+  }
+  if (kind == ErrorClass::kMedium) {
+    record_bad(operation, error);
+  } else {
+    request.hard_error = error;
+    report_device_error(request, operation->device, operation->start, operation->count, error);
+  }
+  recycle(operation);
+  part_done(request);
+}
+
+// Does each block of a failed run by itself.
+void RequestEngine::isolate(DataOperation* operation) {
+  BlkRequest& request = *operation->request;
+  const uint64_t step = context_.logical_block_size / kSectorSize;
+  const uint64_t blocks = operation->count / step;
+  const uint64_t start = operation->start;
+  const uint64_t target = operation->target;
+  const uint32_t device = operation->device;
+  const bool pending = operation->pending;
+  request.parts += static_cast<uint32_t>(blocks);
+  for (uint64_t i = 0; i < blocks; ++i) {
+    DataOperation* single = new_operation();
+    single->set(request, start + i * step, step, device, target + i * step, pending);
+    single->submit();
+  }
+  recycle(operation);
+  part_done(request);
+}
+
+void RequestEngine::record_bad(DataOperation* operation, int error) {
+  abi::EventRecord bad{};
+  bad.kind = static_cast<uint32_t>(abi::EventKind::kBadExtent);
+  bad.lba = operation->start;
+  bad.count = operation->count;
+  bad.error = error;
+  bad.operation =
+      static_cast<uint32_t>(operation->write ? abi::Operation::kWrite : abi::Operation::kRead);
+  bad.flags = (operation->device != 0 ? abi::kBadOnSpare : 0u) |
+              (operation->pending ? abi::kBadPending : 0u);
+  bad.device = operation->device;
+  operation->request->bad.push_back(bad);
+}
+
+// Hands the request to TypeScript: its bad extents in order, neighbours joined, then the request.
+void RequestEngine::park(BlkRequest& request) {
+  std::vector<abi::EventRecord>& bad = request.bad;
+  std::sort(bad.begin(), bad.end(), [](const auto& a, const auto& b) { return a.lba < b.lba; });
+  size_t kept = 0;
+  for (size_t i = 1; i < bad.size(); ++i) {
+    abi::EventRecord& back = bad[kept];
+    if (back.lba + back.count == bad[i].lba && back.flags == bad[i].flags &&
+        back.device == bad[i].device && back.error == bad[i].error)
+      back.count += bad[i].count;
+    else
+      bad[++kept] = bad[i];
+  }
+  bad.resize(kept + 1);
+
+  request.parked = true;
+  ++request.sequence;
+  ++counters(request).parked;
+  const uint64_t token = owner_.token_of(request);
+  for (abi::EventRecord& record : bad) {
+    record.queue = request.queue;
+    record.token = token;
+  }
+  abi::EventRecord end{};
+  end.kind = static_cast<uint32_t>(abi::EventKind::kParked);
+  end.queue = request.queue;
+  end.token = token;
+  end.lba = request.sector;
+  end.count = bad.size();
+  end.operation = static_cast<uint32_t>(request.type == VIRTIO_BLK_T_OUT ? abi::Operation::kWrite
+                                                                         : abi::Operation::kRead);
+  bad.push_back(end);
+  context_.events->push(bad.data(), bad.size());
+  bad.clear();
+}
+
+void RequestEngine::report_device_error(const BlkRequest& request, uint32_t device, uint64_t lba,
+                                        uint64_t count, int error) {
+  abi::EventRecord event{};
+  event.kind = static_cast<uint32_t>(abi::EventKind::kDeviceError);
+  event.queue = request.queue;
+  event.lba = lba;
+  event.count = count;
+  event.error = error;
+  event.device = device;
+  event.operation =
+      static_cast<uint32_t>(request.type == VIRTIO_BLK_T_FLUSH ? abi::Operation::kFlush
+                            : request.type == VIRTIO_BLK_T_OUT ? abi::Operation::kWrite
+                                                               : abi::Operation::kRead);
+  context_.events->push(event);
+}
+
+void RequestEngine::command(const abi::CommandRecord& command) {
+  switch (static_cast<abi::CommandKind>(command.kind)) {
+    case abi::CommandKind::kLock:
+      pending_locks_.push_back({command.token, command.lba, command.count});
+      grant_locks();
+      return;
+    case abi::CommandKind::kUnlock:
+      release_held();
+      return;
+    case abi::CommandKind::kCopy:
+      new CopyOperation(*this, command);  // deletes itself when done
+      return;
+    default:
+      break;
+  }
+  BlkRequest* request = owner_.find(command.token);
+  if (request == nullptr || !request->parked) return;
+  switch (static_cast<abi::CommandKind>(command.kind)) {
+    case abi::CommandKind::kWriteSpare:
+      new CopyOperation(*this, command, *request);
+      return;
+    case abi::CommandKind::kComplete:
+      request->parked = false;
+      answer(*request, static_cast<uint8_t>(command.status));
+      return;
+    case abi::CommandKind::kRetry:
+      request->parked = false;
+      issue(*request);
+      return;
+    default:
+      return;
+  }
+}
+
+// A lock holds when no write to its range is under way or parked; held ones have not begun.
+void RequestEngine::grant_locks() {
+  struct Search {
+    const PendingLock* lock;
+    bool found;
+  };
+  std::erase_if(pending_locks_, [this](const PendingLock& lock) {
+    Search search{&lock, false};
+    owner_.each_busy(
+        [](BlkRequest& r, void* argument) {
+          auto* s = static_cast<Search*>(argument);
+          if (r.type == VIRTIO_BLK_T_OUT && !r.held && r.sector < s->lock->lba + s->lock->count &&
+              s->lock->lba < r.sector + r.sectors())
+            s->found = true;
+        },
+        &search);
+    if (search.found) return false;
+    if (context_.locks.grant(lock.token)) {
+      abi::EventRecord event{};
+      event.kind = static_cast<uint32_t>(abi::EventKind::kLocked);
+      event.token = lock.token;
+      event.lba = lock.lba;
+      event.count = lock.count;
+      context_.events->push(event);
+    }
+    return true;
+  });
+}
+
+void RequestEngine::release_held() {
+  if (held_ == 0) return;
+  held_ = 0;
+  std::vector<BlkRequest*> held;
+  owner_.each_busy(
+      [](BlkRequest& r, void* argument) {
+        if (r.held) static_cast<std::vector<BlkRequest*>*>(argument)->push_back(&r);
+      },
+      &held);
+  for (BlkRequest* request : held) {
+    request->held = false;
+    issue(*request);  // holds it again when another lock covers it
+  }
+}
+
+}  // namespace remap
