@@ -28,16 +28,22 @@ struct BlkRequest {
   uint32_t sequence = 0;
 
   uint32_t type = 0;
-  uint64_t sector = 0;
+  uint64_t sector = 0;      // of the header
   std::vector<iovec> data;  // the request's data, in its direction; capacity is kept over reuse
   uint64_t data_bytes = 0;
   uint8_t* status = nullptr;
+
+  // The part of the volume that is read, written, zeroed or discarded, in sectors.
+  uint64_t lba = 0;
+  uint64_t sectors = 0;
+  bool unmap = false;  // WRITE_ZEROES that may give the space back
 
   uint32_t parts = 0;  // operations under way
   int hard_error = 0;  // an error no spare can mend
   std::vector<abi::EventRecord> bad;
 
-  uint64_t sectors() const { return data_bytes / kSectorSize; }
+  // OUT, DISCARD and WRITE_ZEROES are the types with bit 0 set (VIRTIO_BLK_T_OUT).
+  bool modifies() const { return (type & 1) != 0; }
 };
 
 // Gathers header, data and status of a chain of any layout into `request`.

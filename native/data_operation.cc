@@ -1,5 +1,8 @@
 #include "data_operation.h"
 
+#include <linux/virtio_blk.h>
+
+#include <algorithm>
 #include <cerrno>
 
 namespace remap {
@@ -14,6 +17,15 @@ bool aligned(const iovec* iov, uint32_t count, uint32_t align) {
   return (bits & (align - 1)) == 0;
 }
 
+// `bytes` of zeroes, the same few pages over and over.
+std::vector<iovec> zeroes(uint64_t bytes) {
+  alignas(4096) static const uint8_t kZeroes[65536] = {};
+  std::vector<iovec> list;
+  for (; bytes > 0; bytes -= list.back().iov_len)
+    list.push_back({const_cast<uint8_t*>(kZeroes), std::min<uint64_t>(bytes, sizeof kZeroes)});
+  return list;
+}
+
 }  // namespace
 
 void DataOperation::set(BlkRequest& r, uint64_t first, uint64_t sectors, uint32_t on, uint64_t at,
@@ -25,7 +37,7 @@ void DataOperation::set(BlkRequest& r, uint64_t first, uint64_t sectors, uint32_
   target = at;
   attempts = 0;
   pending = is_pending;
-  write = (r.type & 1) != 0;
+  write = r.modifies();
   bounced_ = false;
   aim();
 }
@@ -34,11 +46,15 @@ void DataOperation::set(BlkRequest& r, uint64_t first, uint64_t sectors, uint32_
 void DataOperation::aim() {
   advanced_ = false;
   own_.clear();
-  if (count == request->sectors()) {
+  if (request->type == VIRTIO_BLK_T_WRITE_ZEROES) {
+    own_ = zeroes(count * kSectorSize);
+    iov_ = own_.data();
+    iov_count_ = static_cast<uint32_t>(own_.size());
+  } else if (count == request->sectors) {
     iov_ = request->data.data();
     iov_count_ = static_cast<uint32_t>(request->data.size());
   } else {
-    own_ = slice(request->data, (start - request->sector) * kSectorSize, count * kSectorSize);
+    own_ = slice(request->data, (start - request->lba) * kSectorSize, count * kSectorSize);
     iov_ = own_.data();
     iov_count_ = static_cast<uint32_t>(own_.size());
   }
@@ -105,7 +121,7 @@ void DataOperation::submit_io() {
 // Goes on through an aligned buffer of our own.
 void DataOperation::bounce() {
   if (bounce_.size() < remaining_) bounce_ = AlignedBuffer(remaining_);
-  const uint64_t at = (start - request->sector) * kSectorSize;
+  const uint64_t at = (start - request->lba) * kSectorSize;
   if (write) gather(slice(request->data, at, remaining_), bounce_.data());
   own_.assign(1, {bounce_.data(), remaining_});
   iov_ = own_.data();
@@ -159,7 +175,7 @@ void DataOperation::complete(int result, uint32_t) {
   if (write) {
     dev.note_write();
   } else if (bounced_) {
-    scatter(bounce_.data(), slice(r.data, (start - r.sector) * kSectorSize, count * kSectorSize));
+    scatter(bounce_.data(), slice(r.data, (start - r.lba) * kSectorSize, count * kSectorSize));
   }
   if (pending && !write) {
     abi::EventRecord event{};

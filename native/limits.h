@@ -26,6 +26,10 @@ inline constexpr uint32_t kSegMax = 126;
 // can make us bounce in proportion.
 inline constexpr uint64_t kRequestBytesMax = 64ull << 20;
 
+// Sectors of one DISCARD or WRITE_ZEROES, max_discard_sectors: as QEMU's own devices, 16 MiB. What
+// fails is done again block by block, which bounds how long that takes.
+inline constexpr uint32_t kRangeSectorsMax = 32768;
+
 // Serial of GET_ID, VIRTIO_BLK_ID_BYTES.
 inline constexpr uint32_t kSerialBytes = 20;
 

@@ -45,6 +45,18 @@ class MemoryMap {
     return nullptr;
   }
 
+  // The way back, for addresses that translate() gave: the guest address of `host`, and in *length
+  // how much of the wanted length is in the same region.
+  uint64_t guest_of(const uint8_t* host, uint64_t* length) const {
+    for (const MemoryRegion& r : regions_) {
+      if (host < r.host || host >= r.host + r.size) continue;
+      const auto offset = static_cast<uint64_t>(host - r.host);
+      if (*length > r.size - offset) *length = r.size - offset;
+      return r.guest_address + offset;
+    }
+    return 0;
+  }
+
   const std::vector<MemoryRegion>& regions() const { return regions_; }
 
  private:

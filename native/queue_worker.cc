@@ -87,6 +87,7 @@ class QueueWorker::Impl final : public RequestOwner {
   const uint16_t id_;
   std::array<std::unique_ptr<Queue>, kQueuesMax> queues_;  // by virtqueue index
   std::vector<Queue*> attached_;
+  std::shared_ptr<const DirtyLog> log_;
   std::shared_ptr<const MemoryMap> memory_ = std::make_shared<const MemoryMap>();
   bool paused_ = false;
   std::string engine_name_;
@@ -99,6 +100,7 @@ class QueueWorker::Impl final : public RequestOwner {
 
   void run(std::promise<int>* started);
   void loop();
+  void log_written(const BlkRequest& request);
   unsigned take_all();
   unsigned take_from(Queue& queue);
   void take_one(Queue& queue, uint16_t head);
@@ -264,7 +266,12 @@ void QueueWorker::Impl::break_queue(Queue& queue, const char* why) {
 
 void QueueWorker::Impl::publish_all() {
   for (Queue* queue : attached_) {
-    if (!queue->ring.publish()) continue;
+    const bool due = queue->ring.has_unpublished();
+    const bool call = queue->ring.publish();
+    if (due && log_ && queue->setup.used_log_address != 0)
+      log_->mark(queue->setup.used_log_address,
+                 sizeof(uint16_t) * 3 + sizeof(vring_used_elem) * queue->ring.size());
+    if (!call) continue;
     ++context_.counters[queue->setup.index].calls;
     if (queue->setup.call_fd >= 0) eventfd_write(queue->setup.call_fd, 1);
   }
@@ -358,10 +365,27 @@ void QueueWorker::Impl::set_call(uint16_t index, int fd) {
 
 void QueueWorker::Impl::finished(BlkRequest& request, uint32_t used_length) {
   Queue& queue = *queues_[request.queue];
+  if (log_) log_written(request);
   queue.ring.put_used(request.head, used_length);
   request.busy = false;
   --queue.in_flight;
   context_.counters[request.queue].in_flight = queue.in_flight;
+}
+
+// Data and status are marked before the guest can learn of them.
+void QueueWorker::Impl::log_written(const BlkRequest& request) {
+  auto mark = [this](const void* from, uint64_t length) {
+    auto* host = static_cast<const uint8_t*>(from);
+    while (length > 0) {
+      uint64_t part = length;
+      log_->mark(memory_->guest_of(host, &part), part);
+      host += part;
+      length -= part;
+    }
+  };
+  mark(request.status, 1);
+  if (request.modifies()) return;
+  for (const iovec& v : request.data) mark(v.iov_base, v.iov_len);
 }
 
 // A token: worker (16 bits), queue (8), head (16), sequence (24).
@@ -397,6 +421,20 @@ void QueueWorker::stop() { impl_->stop(); }
 void QueueWorker::set_memory(std::shared_ptr<const MemoryMap> memory) {
   impl_->call([&] {
     impl_->memory_ = std::move(memory);
+    return true;
+  });
+}
+
+void QueueWorker::set_log(std::shared_ptr<const DirtyLog> log) {
+  impl_->call([&] {
+    impl_->log_ = std::move(log);
+    return true;
+  });
+}
+
+void QueueWorker::set_used_log(uint16_t queue, uint64_t address) {
+  impl_->call([&] {
+    if (impl_->queues_[queue]) impl_->queues_[queue]->setup.used_log_address = address;
     return true;
   });
 }

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "abi.h"
+#include "dirty_log.h"
 #include "inflight.h"
 #include "memory_map.h"
 #include "volume_context.h"
@@ -37,6 +38,8 @@ struct VringSetup {
   // repairs the last batch and takes up again what was in flight, as the specification says, and
   // `base` is ignored unless the region is new (version 0).
   InflightRegion* inflight = nullptr;
+  // VHOST_VRING_F_LOG: where the used ring is for the log; 0 for not logged.
+  uint64_t used_log_address = 0;
 };
 
 class QueueWorker {
@@ -55,6 +58,11 @@ class QueueWorker {
   // The calls below block until the thread has done them. One caller at a time: the session.
 
   void set_memory(std::shared_ptr<const MemoryMap> memory);
+  // Marks what is written to guest memory from now on; null for no more. When it returns the old
+  // log is not in use any more.
+  void set_log(std::shared_ptr<const DirtyLog> log);
+  // As VringSetup.used_log_address, for a queue that runs.
+  void set_used_log(uint16_t queue, uint64_t address);
   // Starts a queue; the ring is looked at once even without a kick.
   void attach(const VringSetup& setup);
   void set_enabled(uint16_t queue, bool enabled);  // enabling looks at the ring once

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "data_operation.h"
+#include "range_operation.h"
 #include "spare_copy.h"
 
 namespace remap {
@@ -64,6 +65,10 @@ void RequestEngine::start(BlkRequest& request) {
     case VIRTIO_BLK_T_GET_ID:
       start_get_id(request);
       return;
+    case VIRTIO_BLK_T_DISCARD:
+    case VIRTIO_BLK_T_WRITE_ZEROES:
+      start_range(request);
+      return;
     default:
       answer(request, VIRTIO_BLK_S_UNSUPP);
   }
@@ -75,10 +80,10 @@ void RequestEngine::answer(BlkRequest& request, uint8_t status) {
   if (status == VIRTIO_BLK_S_OK) {
     if (request.type == VIRTIO_BLK_T_IN) {
       ++c.reads;
-      c.read_sectors += request.sectors();
+      c.read_sectors += request.sectors;
     } else if (request.type == VIRTIO_BLK_T_OUT) {
       ++c.writes;
-      c.written_sectors += request.sectors();
+      c.written_sectors += request.sectors;
     } else if (request.type == VIRTIO_BLK_T_FLUSH) {
       ++c.flushes;
     }
@@ -89,22 +94,56 @@ void RequestEngine::answer(BlkRequest& request, uint8_t status) {
     ++c.errors;
   }
   *request.status = status;
-  const bool write = request.type == VIRTIO_BLK_T_OUT;
+  const bool modified = request.modifies();
   owner_.finished(request, length);
-  if (write && !pending_locks_.empty()) grant_locks();
+  if (modified && !pending_locks_.empty()) grant_locks();
+}
+
+// Whole blocks inside the volume?
+bool RequestEngine::fits(uint64_t lba, uint64_t sectors) const {
+  const uint64_t block = context_.logical_block_size / kSectorSize;
+  return lba % block == 0 && sectors % block == 0 && sectors <= context_.capacity_sectors &&
+         lba <= context_.capacity_sectors - sectors;
 }
 
 void RequestEngine::start_data(BlkRequest& request) {
-  const bool write = request.type == VIRTIO_BLK_T_OUT;
-  const uint64_t block = context_.logical_block_size;
-  const uint64_t sectors = request.sectors();
-  if ((write && context_.read_only) || request.data_bytes == 0 || request.data_bytes % block != 0 ||
-      request.sector % (block / kSectorSize) != 0 || sectors > context_.capacity_sectors ||
-      request.sector > context_.capacity_sectors - sectors) {
+  request.lba = request.sector;
+  request.sectors = request.data_bytes / kSectorSize;
+  if ((request.modifies() && context_.read_only) || request.data_bytes == 0 ||
+      request.data_bytes % kSectorSize != 0 || !fits(request.lba, request.sectors)) {
     answer(request, VIRTIO_BLK_S_IOERR);
     return;
   }
   issue(request);
+}
+
+// DISCARD and WRITE_ZEROES of one segment, virtio 1.2, 5.2.6.2.
+void RequestEngine::start_range(BlkRequest& request) {
+  virtio_blk_discard_write_zeroes segment{};
+  if (request.data_bytes == 0 || request.data_bytes % sizeof segment != 0 || context_.read_only) {
+    answer(request, VIRTIO_BLK_S_IOERR);
+    return;
+  }
+  if (request.data_bytes > sizeof segment) {  // more than max_discard_seg
+    answer(request, VIRTIO_BLK_S_UNSUPP);
+    return;
+  }
+  gather(request.data, reinterpret_cast<uint8_t*>(&segment));
+  const bool zeroes = request.type == VIRTIO_BLK_T_WRITE_ZEROES;
+  if ((segment.flags & ~(zeroes ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0u)) != 0) {
+    answer(request, VIRTIO_BLK_S_UNSUPP);
+    return;
+  }
+  request.lba = segment.sector;
+  request.sectors = segment.num_sectors;
+  request.unmap = segment.flags != 0;
+  if (request.sectors > kRangeSectorsMax || !fits(request.lba, request.sectors)) {
+    answer(request, VIRTIO_BLK_S_IOERR);
+  } else if (request.sectors == 0) {
+    answer(request, VIRTIO_BLK_S_OK);
+  } else {
+    issue(request);
+  }
 }
 
 void RequestEngine::start_get_id(BlkRequest& request) {
@@ -137,34 +176,44 @@ void RequestEngine::start_flush(BlkRequest& request) {
   part_done(request);
 }
 
-// Runs a read or write from the start. Also for a request that was held or parked before.
+// Runs a request from the start. Also one that was held or parked before.
 void RequestEngine::issue(BlkRequest& request) {
   request.hard_error = 0;
   request.bad.clear();
-  const uint64_t sectors = request.sectors();
-  if (request.type == VIRTIO_BLK_T_OUT && context_.locks.any() &&
-      context_.locks.covers(request.sector, sectors)) [[unlikely]] {
+  if (request.modifies() && context_.locks.any() &&
+      context_.locks.covers(request.lba, request.sectors)) [[unlikely]] {
     request.held = true;
     ++held_;
     return;
   }
-  if (context_.index.maybe_mapped(request.sector, sectors)) [[unlikely]] {
+  if (context_.index.maybe_mapped(request.lba, request.sectors)) [[unlikely]] {
     issue_pieces(request);
     return;
   }
   request.parts = 1;
+  issue_piece(request, {request.lba, request.sectors, request.lba, 0, false});
+}
+
+void RequestEngine::issue_piece(BlkRequest& request, const RemapIndex::Piece& piece) {
+  if (request.type > VIRTIO_BLK_T_OUT && RangeOperation::serves(context_, request, piece.device)) {
+    new RangeOperation(*this, request, piece);  // deletes itself when it completes
+    return;
+  }
   DataOperation* operation = new_operation();
-  operation->set(request, request.sector, sectors, 0, request.sector, false);
+  operation->set(request, piece.start, piece.count, piece.device, piece.target, piece.pending);
   operation->submit();
 }
 
 void RequestEngine::issue_pieces(BlkRequest& request) {
-  const bool write = request.type == VIRTIO_BLK_T_OUT;
-  context_.index.pieces(reader_, request.sector, request.sectors(), &pieces_);
+  const bool write = request.modifies();
+  const bool discard = request.type == VIRTIO_BLK_T_DISCARD;
+  context_.index.pieces(reader_, request.lba, request.sectors, &pieces_);
   request.parts = 1;  // held until every piece is under way
   bool remapped = false;
   for (const RemapIndex::Piece& piece : pieces_) {
     remapped = remapped || piece.device != 0;
+    // A discard is a wish: a spare block stays what it is, and so does one that cannot be read.
+    if (discard && (piece.device != 0 || piece.pending)) continue;
     if (write && piece.pending) {
       abi::EventRecord bad{};
       bad.kind = static_cast<uint32_t>(abi::EventKind::kBadExtent);
@@ -177,9 +226,7 @@ void RequestEngine::issue_pieces(BlkRequest& request) {
       continue;
     }
     ++request.parts;
-    DataOperation* operation = new_operation();
-    operation->set(request, piece.start, piece.count, piece.device, piece.target, piece.pending);
-    operation->submit();
+    issue_piece(request, piece);
   }
   if (remapped) {
     if (write)

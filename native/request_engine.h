@@ -17,6 +17,7 @@ namespace remap {
 class DataOperation;
 class FlushOperation;
 class CopyOperation;
+class RangeOperation;
 
 // Where finished requests go.
 class RequestOwner {
@@ -56,15 +57,19 @@ class RequestEngine {
   friend class DataOperation;
   friend class FlushOperation;
   friend class CopyOperation;
+  friend class RangeOperation;
 
   abi::QueueCounters& counters(const BlkRequest& r) { return context_.counters[r.queue]; }
 
   // request_engine.cc
+  bool fits(uint64_t lba, uint64_t sectors) const;
   void start_data(BlkRequest& request);
+  void start_range(BlkRequest& request);
   void start_flush(BlkRequest& request);
   void start_get_id(BlkRequest& request);
   void issue(BlkRequest& request);
   void issue_pieces(BlkRequest& request);
+  void issue_piece(BlkRequest& request, const RemapIndex::Piece& piece);
   void part_done(BlkRequest& request);
 
   // request_recovery.cc: what happens after an error

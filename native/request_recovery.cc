@@ -13,6 +13,25 @@
 
 namespace remap {
 
+namespace {
+
+abi::Operation operation_of(const BlkRequest& request) {
+  switch (request.type) {
+    case VIRTIO_BLK_T_OUT:
+      return abi::Operation::kWrite;
+    case VIRTIO_BLK_T_FLUSH:
+      return abi::Operation::kFlush;
+    case VIRTIO_BLK_T_DISCARD:
+      return abi::Operation::kDiscard;
+    case VIRTIO_BLK_T_WRITE_ZEROES:
+      return abi::Operation::kWriteZeroes;
+    default:
+      return abi::Operation::kRead;
+  }
+}
+
+}  // namespace
+
 void RequestEngine::operation_failed(DataOperation* operation, int error) {
   BlkRequest& request = *operation->request;
   const ErrorClass kind = classify(error);
@@ -99,10 +118,10 @@ void RequestEngine::park(BlkRequest& request) {
   end.kind = static_cast<uint32_t>(abi::EventKind::kParked);
   end.queue = request.queue;
   end.token = token;
-  end.lba = request.sector;
+  end.lba = request.lba;
   end.count = bad.size();
-  end.operation = static_cast<uint32_t>(request.type == VIRTIO_BLK_T_OUT ? abi::Operation::kWrite
-                                                                         : abi::Operation::kRead);
+  end.operation =
+      static_cast<uint32_t>(request.modifies() ? abi::Operation::kWrite : abi::Operation::kRead);
   bad.push_back(end);
   context_.events->push(bad.data(), bad.size());
   bad.clear();
@@ -117,10 +136,7 @@ void RequestEngine::report_device_error(const BlkRequest& request, uint32_t devi
   event.count = count;
   event.error = error;
   event.device = device;
-  event.operation =
-      static_cast<uint32_t>(request.type == VIRTIO_BLK_T_FLUSH ? abi::Operation::kFlush
-                            : request.type == VIRTIO_BLK_T_OUT ? abi::Operation::kWrite
-                                                               : abi::Operation::kRead);
+  event.operation = static_cast<uint32_t>(operation_of(request));
   context_.events->push(event);
 }
 
@@ -169,8 +185,8 @@ void RequestEngine::grant_locks() {
     owner_.each_busy(
         [](BlkRequest& r, void* argument) {
           auto* s = static_cast<Search*>(argument);
-          if (r.type == VIRTIO_BLK_T_OUT && !r.held && r.sector < s->lock->lba + s->lock->count &&
-              s->lock->lba < r.sector + r.sectors())
+          if (r.modifies() && !r.held && r.lba < s->lock->lba + s->lock->count &&
+              s->lock->lba < r.lba + r.sectors)
             s->found = true;
         },
         &search);

@@ -1,5 +1,7 @@
 #include "spare_copy.h"
 
+#include <linux/virtio_blk.h>
+
 #include <cerrno>
 #include <cstring>
 
@@ -25,7 +27,10 @@ CopyOperation::CopyOperation(RequestEngine& engine, const abi::CommandRecord& co
       data_(bytes_),
       check_(bytes_) {
   ++engine_.copies_;
-  gather(slice(request.data, (command.lba - request.sector) * kSectorSize, bytes_), data_.data());
+  if (request.type == VIRTIO_BLK_T_WRITE_ZEROES)
+    memset(data_.data(), 0, bytes_);
+  else
+    gather(slice(request.data, (command.lba - request.lba) * kSectorSize, bytes_), data_.data());
   run(Phase::kWrite);
 }
 

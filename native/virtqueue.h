@@ -55,6 +55,7 @@ class Virtqueue {
 
   // Puts one used element aside for the next publish().
   void put_used(uint16_t head, uint32_t length);
+  bool has_unpublished() const { return used_next_ != used_idx_; }
   // Makes the elements put aside visible. True when the guest wants a call for them.
   bool publish();
 

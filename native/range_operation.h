@@ -1,0 +1,28 @@
+// A discard, or zeroes made without writing them, on a part of main.
+#ifndef REMAP_RANGE_OPERATION_H_
+#define REMAP_RANGE_OPERATION_H_
+
+#include "request_engine.h"
+
+namespace remap {
+
+class RangeOperation final : public IoOperation {
+ public:
+  // False when plain writes of zeroes must do: on a spare, or when the write must be durable at
+  // once, which fallocate is not.
+  static bool serves(const VolumeContext& context, const BlkRequest& request, uint32_t device);
+
+  RangeOperation(RequestEngine& engine, BlkRequest& request, const RemapIndex::Piece& piece);
+  void complete(int result, uint32_t flags) override;
+
+ private:
+  bool discard() const;
+
+  RequestEngine& engine_;
+  BlkRequest& request_;
+  const RemapIndex::Piece piece_;
+};
+
+}  // namespace remap
+
+#endif  // REMAP_RANGE_OPERATION_H_
