@@ -8,7 +8,7 @@
 // the pointer, and frees the old one when no reader can still hold it.
 //
 // Bitmap and root are as long as the volume, 16 bytes for 64 MiB, but the system gives memory only
-// to what was touched. An extent far from all others costs about 80 bytes more.
+// to what was touched. An extent far from all others costs about 64 bytes more.
 #ifndef REMAP_REMAP_INDEX_H_
 #define REMAP_REMAP_INDEX_H_
 
