@@ -1,0 +1,279 @@
+// The part of VhostSession that keeps memory and queues: what a message may ask for in the present
+// state, and what the workers are told.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "blk_config.h"
+#include "shared_file.h"
+#include "vhost_session.h"
+
+namespace remap {
+
+const char* VhostSession::check_state(const VhostUserMsg& message) const {
+  switch (message.request) {
+    case VHOST_USER_SET_MEM_TABLE:
+      return check_new_table(message);
+    case VHOST_USER_ADD_MEM_REG:
+      return check_new_region(message);
+    case VHOST_USER_REM_MEM_REG:
+      return check_old_region(message);
+    case VHOST_USER_SET_VRING_NUM:
+    case VHOST_USER_SET_VRING_BASE:
+    case VHOST_USER_SET_VRING_ADDR:
+      return check_vring_state(message);
+    case VHOST_USER_SET_VRING_KICK:
+    case VHOST_USER_SET_VRING_CALL:
+    case VHOST_USER_SET_VRING_ERR:
+      return check_vring_fd(message);
+    case VHOST_USER_SET_BACKEND_REQ_FD:
+      return is_socket(message.fds[0]) ? nullptr : "no socket";
+    case VHOST_USER_GET_INFLIGHT_FD:
+      return any_attached() ? "queues are running" : nullptr;
+    case VHOST_USER_SET_INFLIGHT_FD:
+      if (any_attached()) return "queues are running";
+      return check_inflight(message.payload.inflight, inspect_file(message.fds[0]));
+    default:
+      return nullptr;
+  }
+}
+
+const char* VhostSession::check_new_table(const VhostUserMsg& message) const {
+  const VhostUserMemory table = message.payload.memory;
+  for (uint32_t i = 0; i < table.nregions; ++i) {
+    const char* reason = check_region(table.regions[i], inspect_file(message.fds[i]));
+    if (reason != nullptr) return reason;
+    for (uint32_t j = 0; j < i; ++j)
+      if (regions_overlap(table.regions[i], table.regions[j])) return "regions overlap";
+  }
+  return nullptr;
+}
+
+const char* VhostSession::check_new_region(const VhostUserMsg& message) const {
+  const VhostUserMemoryRegion region = message.payload.memreg.region;
+  if (regions().size() >= VHOST_USER_MAX_RAM_SLOTS) return "no memory slot left";
+  const char* reason = check_region(region, inspect_file(message.fds[0]));
+  if (reason != nullptr) return reason;
+  return find_overlap(region, regions()) != nullptr ? "regions overlap" : nullptr;
+}
+
+const char* VhostSession::check_old_region(const VhostUserMsg& message) const {
+  const VhostUserMemoryRegion region = message.payload.memreg.region;
+  for (const VuDevRegion& r : regions()) {
+    if (r.gpa == region.guest_phys_addr && r.size == region.memory_size &&
+        r.qva == region.userspace_addr)
+      return nullptr;
+  }
+  return "no such region";
+}
+
+const char* VhostSession::check_vring_state(const VhostUserMsg& message) const {
+  const uint16_t index = queue_of(message);
+  const Queue& queue = queues_[index];
+  const VuVirtq& vring = library_.device.vq[index];
+  Rings rings;
+  switch (message.request) {
+    case VHOST_USER_SET_VRING_ADDR: {
+      if (regions().empty()) return kMemoryNotShared;
+      const vhost_vring_addr addresses = message.payload.addr;
+      return locate_rings(addresses, vring.vring.num, regions(), &rings);
+    }
+    case VHOST_USER_SET_VRING_NUM: {
+      if (queue.attached) return "queue is running";
+      const uint32_t size = message.payload.state.num;
+      // Rings that memory was taken from come back with the memory.
+      if (!queue.addressed || locate_rings(vring.vra, 1, regions(), &rings)) return nullptr;
+      return locate_rings(vring.vra, size, regions(), &rings);
+    }
+    default:
+      return queue.attached ? "queue is running" : nullptr;
+  }
+}
+
+const char* VhostSession::check_vring_fd(const VhostUserMsg& message) const {
+  if (message.fd_num == 1 && !is_eventfd(message.fds[0])) return "no eventfd";
+  if (message.request != VHOST_USER_SET_VRING_KICK) return nullptr;
+  const uint16_t index = queue_of(message);
+  const bool fits = queues_[index].inflight == nullptr ||
+                    library_.device.vq[index].vring.num <= inflight_queue_size_;
+  return fits ? nullptr : "queue larger than its inflight region";
+}
+
+bool VhostSession::any_attached() const {
+  for (const Queue& queue : queues_)
+    if (queue.attached) return true;
+  return false;
+}
+
+std::span<const VuDevRegion> VhostSession::regions() const {
+  return {library_.device.regions, library_.device.nregions};
+}
+
+void VhostSession::begin_memory_change(const VhostUserMsg& message) {
+  if (request_ == VHOST_USER_ADD_MEM_REG) {
+    region_guards_[message.payload.memreg.region.guest_phys_addr].page_size =
+        inspect_file(message.fds[0]).page_size;
+    return;
+  }
+  // Memory goes away: nothing may be under way that uses it, on any queue, and the library must
+  // not look for rings in it. sync_queue() starts again what still can.
+  detach_all();
+  for (uint16_t i = 0; i < queues_.size(); ++i) {
+    VuRing& ring = vring(i).vring;
+    ring.desc = nullptr;
+    ring.avail = nullptr;
+    ring.used = nullptr;
+  }
+  if (request_ == VHOST_USER_REM_MEM_REG) {
+    region_guards_.erase(message.payload.memreg.region.guest_phys_addr);
+    return;
+  }
+  region_guards_.clear();
+  const VhostUserMemory table = message.payload.memory;
+  for (uint32_t i = 0; i < table.nregions; ++i)
+    region_guards_[table.regions[i].guest_phys_addr].page_size =
+        inspect_file(message.fds[i]).page_size;
+}
+
+void VhostSession::end_memory_change() {
+  std::vector<MemoryRegion> map;
+  for (const VuDevRegion& r : regions()) {
+    Region& region = region_guards_[r.gpa];
+    if (!region.guard)
+      region.guard.emplace(reinterpret_cast<void*>(r.mmap_addr), r.size + r.mmap_offset,
+                           region.page_size, guard_owner_);
+    if (!region.guard->active()) {
+      complaints_.warn("connection dropped: too many memory regions in this process");
+      over_ = true;
+    }
+    map.push_back({.guest_address = r.gpa,
+                   .size = r.size,
+                   .host = reinterpret_cast<uint8_t*>(r.mmap_addr + r.mmap_offset)});
+  }
+  const auto shared = std::make_shared<const MemoryMap>(std::move(map));
+  for (const auto& worker : workers_) worker->set_memory(shared);
+}
+
+int VhostSession::map_inflight(VhostUserMsg* message) {
+  forget_inflight();
+  const VhostUserInflight wanted = message->payload.inflight;
+  const int fd = message->fds[0];
+  void* address = mmap(nullptr, wanted.mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                       static_cast<off_t>(wanted.mmap_offset));
+  if (address == MAP_FAILED) return refuse(message, "inflight region cannot be mapped");
+  message->fd_num = 0;
+  library_.device.inflight_info = {.fd = fd, .addr = address, .size = wanted.mmap_size};
+  inflight_guard_.emplace(address, wanted.mmap_size, inspect_file(fd).page_size, guard_owner_);
+  if (!inflight_guard_->active()) {
+    forget_inflight();
+    return refuse(message, "too many memory regions in this process");
+  }
+  inflight_queue_size_ = wanted.queue_size;
+  const uint64_t stride = inflight_stride(wanted.queue_size);
+  for (uint16_t i = 0; i < wanted.num_queues; ++i) {
+    auto* region = reinterpret_cast<InflightRegion*>(static_cast<uint8_t*>(address) + i * stride);
+    region->desc_num = wanted.queue_size;
+    queues_[i].inflight = region;
+  }
+  return 1;
+}
+
+void VhostSession::forget_inflight() {
+  for (Queue& queue : queues_) queue.inflight = nullptr;
+  inflight_guard_.reset();
+  VuDevInflightInfo& info = library_.device.inflight_info;
+  if (info.addr != nullptr) {
+    munmap(info.addr, info.size);
+    close(info.fd);
+  }
+  info = {};
+}
+
+void VhostSession::sync_queue(uint16_t index) {
+  Queue& queue = queues_[index];
+  const VuVirtq& vring = this->vring(index);
+  const uint32_t size = vring.vring.num;
+  const bool event_idx = (library_.device.features & kFeatureEventIdx) != 0;
+  Rings rings;
+  const bool wanted = vring.started && queue.addressed && size != 0 &&
+                      (queue.inflight == nullptr || size <= inflight_queue_size_) &&
+                      locate_rings(vring.vra, size, regions(), &rings) == nullptr;
+  const bool changed = queue.renew || rings != queue.rings || event_idx != queue.event_idx;
+  if (queue.attached && (!wanted || changed)) detach(index);
+  if (!wanted) return;
+  if (!queue.attached) {
+    attach(index, rings, event_idx);
+  } else if (queue.taking != counts_as_enabled(queue)) {
+    queue.taking = counts_as_enabled(queue);
+    worker(index).set_enabled(index, queue.taking);
+  }
+}
+
+void VhostSession::attach(uint16_t index, const Rings& rings, bool event_idx) {
+  Queue& queue = queues_[index];
+  const VuVirtq& vring = this->vring(index);
+  queue.rings = rings;
+  queue.event_idx = event_idx;
+  queue.taking = counts_as_enabled(queue);
+  queue.attached = true;
+  queue.renew = false;
+  ever_attached_ = true;
+
+  VringSetup setup;
+  setup.index = index;
+  setup.size = static_cast<uint16_t>(vring.vring.num);
+  setup.desc = reinterpret_cast<vring_desc*>(rings.desc);
+  setup.avail = reinterpret_cast<vring_avail*>(rings.avail);
+  setup.used = reinterpret_cast<vring_used*>(rings.used);
+  setup.base = vring.last_avail_idx;
+  setup.event_idx = event_idx;
+  setup.enabled = queue.taking;
+  setup.kick_fd = share_fd(vring.kick_fd);
+  setup.call_fd = share_fd(vring.call_fd);
+  setup.inflight = queue.inflight;
+  worker(index).attach(setup);
+  // A back-end that died between returning requests and the call for them left the driver waiting.
+  signal_eventfd(vring.call_fd);
+}
+
+void VhostSession::detach(uint16_t index) {
+  Queue& queue = queues_[index];
+  if (!queue.attached) return;
+  VuVirtq& vring = this->vring(index);
+  vring.last_avail_idx = vring.shadow_avail_idx = worker(index).detach(index);
+  queue.attached = queue.renew = false;
+}
+
+void VhostSession::detach_all() {
+  for (uint16_t i = 0; i < queues_.size(); ++i) detach(i);
+}
+
+// Tells TypeScript which queues have started or stopped for the front-end; a queue that was only
+// taken off its worker and put back has not.
+void VhostSession::announce() {
+  for (uint16_t i = 0; i < queues_.size(); ++i) {
+    Queue& queue = queues_[i];
+    if (queue.announced == queue.attached) continue;
+    queue.announced = queue.attached;
+    abi::EventRecord record{};
+    record.kind = static_cast<uint32_t>(abi::EventKind::kQueue);
+    record.queue = i;
+    record.count = queue.attached ? 1 : 0;
+    context_.events->push(record);
+  }
+}
+
+// A worker's own duplicate of a descriptor.
+int VhostSession::share_fd(int fd) {
+  const int copy = duplicate(fd);
+  if (fd >= 0 && copy < 0) {
+    complaints_.warn("connection dropped: out of file descriptors");
+    over_ = true;
+  }
+  return copy;
+}
+
+bool VhostSession::counts_as_enabled(const Queue& queue) const {
+  return queue.enabled || !(library_.device.features & kFeatureProtocolFeatures);
+}
+
+}  // namespace remap
