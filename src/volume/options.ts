@@ -1,0 +1,23 @@
+/** What a volume is opened with; the program's options, checked and typed. */
+export interface VolumeOptions {
+  /** A file, a block device, or `null:SIZE` without spares. */
+  readonly mainPath: string;
+  /** Up to 8, in any order. */
+  readonly sparePaths: readonly string[];
+  /** Format blank spares for this main first. */
+  readonly create: boolean;
+  readonly readOnly: boolean;
+  readonly numQueues: number;
+  /** Threads that serve queues; 0 for as many as fit. */
+  readonly workers: number;
+  /** Up to 20 bytes of ASCII; made of the volume's UUID by default. */
+  readonly serial?: string | undefined;
+  /** 512 or 4096; by default as recorded, or what the devices need. */
+  readonly logicalBlockSize?: number | undefined;
+  /** One of the two. */
+  readonly socketPath?: string | undefined;
+  readonly fd?: number | undefined;
+  /** By default as recorded, or the file name of main. */
+  readonly name?: string | undefined;
+  readonly allowFaultInjection: boolean;
+}

@@ -1,0 +1,98 @@
+/** What state a volume is in, and in which words that is told. Pure. */
+import type { Problem, SpareState, VolumeState } from '../protocol/messages.js';
+import type { SpareTotals } from '../remap/spare-policy.js';
+
+/** What is known of a volume's troubles. */
+export interface Facts {
+  readonly mainPath: string;
+  /** Why main serves nothing any more, a clause; undefined while it does. */
+  readonly mainFailure: string | undefined;
+  readonly flushFailed: boolean;
+  /** Why nothing can be committed any more, a clause. */
+  readonly metadataFailure: string | undefined;
+  readonly goodCopies: number;
+  readonly allCopies: number;
+  readonly spares: readonly { readonly path: string; readonly totals: SpareTotals }[];
+  /** A block could not be remapped for want of a free spare block, and none was freed since. */
+  readonly exhausted: boolean;
+  readonly pendingSectors: number;
+}
+
+/** A spare with less than a tenth of its blocks free is worth a word. */
+const LOW_SHARE = 10;
+
+export function spareState(totals: SpareTotals): SpareState {
+  if (!totals.usable) return 'failed';
+  if (totals.freeSectors === 0) return 'exhausted';
+  return totals.retiredSectors > 0 ? 'degraded' : 'healthy';
+}
+
+/** `failed` when main or its cache is lost, `degraded` when anything asks for attention. */
+export function volumeState(facts: Facts): VolumeState {
+  if (facts.mainFailure !== undefined || facts.flushFailed) return 'failed';
+  return problemsOf(facts).length > 0 ? 'degraded' : 'healthy';
+}
+
+/** The worst first, each a sentence that says what to do. */
+export function problemsOf(facts: Facts): Problem[] {
+  const problems: Problem[] = [];
+  const add = (code: Problem['code'], message: string): void => {
+    problems.push({ code, message });
+  };
+  if (facts.mainFailure !== undefined) {
+    add(
+      'MAIN_FAILED',
+      `${facts.mainPath} serves nothing any more: ${facts.mainFailure}; bring it back and restart.`,
+    );
+  }
+  if (facts.flushFailed) {
+    add(
+      'FLUSH_FAILED',
+      'A flush failed, so writes may be lost that the guest believes safe; check the guest and ' +
+        'restart.',
+    );
+  }
+  if (facts.metadataFailure !== undefined) {
+    add(
+      'METADATA_FAILED',
+      `The remap table cannot be written (${facts.metadataFailure}), so no block is remapped any ` +
+        'more; replace the spare.',
+    );
+  }
+  spareProblems(facts, add);
+  if (facts.metadataFailure === undefined && facts.goodCopies < facts.allCopies) {
+    add(
+      'METADATA_DEGRADED',
+      `${facts.allCopies - facts.goodCopies} of ${facts.allCopies} metadata copies are not good; ` +
+        'a restart writes them again, and a spare that cannot hold them must be replaced.',
+    );
+  }
+  if (facts.pendingSectors > 0) {
+    add(
+      'PENDING_SECTORS',
+      `${facts.pendingSectors} sectors could not be read; restore what they held, a write makes ` +
+        'them good.',
+    );
+  }
+  return problems;
+}
+
+function spareProblems(facts: Facts, add: (code: Problem['code'], message: string) => void): void {
+  const totals = facts.spares.map((spare) => spare.totals);
+  const usable = totals.filter((spare) => spare.usable);
+  const free = usable.reduce((sum, spare) => sum + spare.freeSectors, 0);
+  const total = usable.reduce((sum, spare) => sum + spare.totalSectors, 0);
+  for (const { path, totals: spare } of facts.spares) {
+    if (!spare.usable) {
+      add('SPARE_FAILED', `${path} failed, and nothing new is put on it; replace it.`);
+    }
+  }
+  if (facts.spares.length > 0 && (facts.exhausted || free === 0)) {
+    add(
+      'SPARE_EXHAUSTED',
+      'No spare block is free: the next bad block fails its write; move the data off this disk.',
+    );
+  } else if (free * LOW_SHARE < total) {
+    add('SPARE_LOW', `Only ${free} of ${total} spare sectors are free; plan to replace the disk.`);
+  }
+}

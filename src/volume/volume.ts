@@ -1,0 +1,308 @@
+import type { Clock } from '../core/clock.js';
+import { RemapError, sentence } from '../core/errors.js';
+import type { Logger } from '../core/log.js';
+import { DescriptorStore } from '../metadata/descriptors.js';
+import { type BackendEvent, BlkStatus, Operation } from '../native/abi.js';
+import { Backend, type ParkedRequest } from '../native/backend.js';
+import { native } from '../native/binding.js';
+import { type Health, NO_HEALTH } from '../ondisk/health.js';
+import type {
+  ExtentMessage,
+  FaultFilter,
+  FaultRequest,
+  FaultRow,
+  MoveReport,
+  PendingRow,
+  RemapRow,
+  VolumeStatus,
+} from '../protocol/messages.js';
+import type { VolumeControl } from '../protocol/volume-control.js';
+import { DeviceErrors } from './device-errors.js';
+import { Faults } from './faults.js';
+import { wholeIndex } from './index-records.js';
+import { Journal } from './journal.js';
+import { Mover } from './mover.js';
+import { type OpenedVolume, openStorage, type VolumeMeans } from './opening.js';
+import type { VolumeOptions } from './options.js';
+import { Quarantine } from './quarantine.js';
+import { Reallocator } from './reallocator.js';
+import { listRows } from './rows.js';
+import type { Facts } from './states.js';
+import { statusOf } from './status.js';
+
+/** What only a volume with spares has. */
+interface Remapping {
+  readonly journal: Journal;
+  readonly reallocator: Reallocator;
+  readonly mover: Mover;
+  readonly quarantine: Quarantine;
+}
+
+/**
+ * One volume: its devices, its metadata, its data plane, and the order in which they change
+ * (design section 4). Nothing else writes to any of them.
+ */
+export class Volume implements VolumeControl {
+  readonly #options: VolumeOptions;
+  readonly #storage: OpenedVolume;
+  readonly #logger: Logger;
+  readonly #clock: Clock;
+  readonly #backend: Backend;
+  readonly #faults: Faults;
+  readonly #errors: DeviceErrors;
+  /** undefined without a spare, or when nothing may be written. */
+  readonly #remapping: Remapping | undefined;
+  readonly #queues = new Set<number>();
+  #connected = false;
+  /** Failing sectors that could not be put on record. */
+  #unrecorded = { readErrorsTotal: 0, writeErrorsTotal: 0 };
+  #stopping: Promise<void> | undefined;
+
+  private constructor(options: VolumeOptions, storage: OpenedVolume, means: VolumeMeans) {
+    this.#options = options;
+    this.#storage = storage;
+    this.#logger = means.logger;
+    this.#clock = means.clock;
+    const devices = [storage.main, ...storage.spares];
+    this.#faults = new Faults(devices, options.allowFaultInjection);
+    const paths = devices.map((device) => device.path);
+    this.#errors = new DeviceErrors(paths, means);
+    this.#backend = this.#startBackend();
+    try {
+      this.#remapping = this.#startRemapping();
+      this.#backend.publish(wholeIndex(storage.table));
+    } catch (e) {
+      // It never listened, so this ends its threads at once.
+      void this.#backend.stop();
+      throw e;
+    }
+  }
+
+  /**
+   * Opens, checks and locks everything, formats with `create`, repairs the metadata, and makes the
+   * data plane ready; `listen` then lets a front-end in. Throws what the parts throw, each with
+   * nothing left open.
+   */
+  static async open(options: VolumeOptions, means: VolumeMeans): Promise<Volume> {
+    const storage = await openStorage(options, means);
+    try {
+      return new Volume(options, storage, means);
+    } catch (e) {
+      await storage.close();
+      throw e;
+    }
+  }
+
+  /** Starts to accept a front-end. Throws SOCKET_BUSY or SOCKET_PATH. */
+  listen(): void {
+    const { socketPath, fd } = this.#options;
+    this.#backend.listen(socketPath ?? `file descriptor ${fd}`);
+  }
+
+  /** Resolves when the front-end of a connected socket has left, or after `stop`. */
+  get ended(): Promise<void> {
+    return this.#backend.ended;
+  }
+
+  status(): VolumeStatus {
+    const { store, table, main, logicalBlockSize, readOnly, name } = this.#storage;
+    const { total } = this.#backend.counters();
+    return statusOf({
+      name,
+      uuid: store?.volumeUuid ?? null,
+      facts: this.#facts(),
+      sizeSectors: main.sizeSectors,
+      logicalBlockSize,
+      readOnly,
+      generation: store?.generation ?? 0n,
+      totals: table.totals,
+      spareUuids: store?.config.spares.map((spare) => spare.uuid) ?? [],
+      copies: store?.copies() ?? [],
+      tolerance: store?.tolerance() ?? 0,
+      health: this.#health(),
+      counters: total,
+      client: {
+        connected: this.#connected,
+        queues: this.#queues.size,
+        maxQueues: this.#options.numQueues,
+      },
+      engine: { name: this.#backend.engine, workers: this.#backend.workers },
+      faultInjection: { allowed: this.#faults.allowed, rules: this.#faults.count },
+    });
+  }
+
+  listRemaps(): { remaps: RemapRow[]; pending: PendingRow[] } {
+    return listRows(this.#storage.table);
+  }
+
+  async addRemaps(extents: readonly ExtentMessage[]): Promise<MoveReport> {
+    return this.#requireRemapping().mover.add(extents);
+  }
+
+  async removeRemaps(extents: readonly ExtentMessage[]): Promise<MoveReport> {
+    return this.#requireRemapping().mover.remove(extents);
+  }
+
+  addFaults(faults: readonly FaultRequest[]): FaultRow[] {
+    return this.#faults.add(faults);
+  }
+
+  listFaults(): FaultRow[] {
+    return this.#faults.list();
+  }
+
+  clearFaults(filter: FaultFilter): number {
+    return this.#faults.clear(filter);
+  }
+
+  /** Answers what is under way, takes nothing new, makes all durable, and closes everything. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    const { store, main, spares, readOnly } = this.#storage;
+    await this.#remapping?.mover.stop();
+    await this.#backend.stop();
+    await this.#remapping?.reallocator.idle();
+    await this.#remapping?.quarantine.stop();
+    await store?.drain();
+    for (const device of readOnly ? [] : [main, ...spares]) {
+      // The guest was told nothing about what it did not flush; a failure is only worth a line.
+      await device.flush().catch((err) => this.#logger.error({ err }, 'the last flush failed'));
+    }
+    await this.#storage.close();
+  }
+
+  #startBackend(): Backend {
+    const { main, spares, logicalBlockSize, readOnly, serial } = this.#storage;
+    const { socketPath, fd, numQueues, workers } = this.#options;
+    const options = {
+      ...(socketPath === undefined ? {} : { socketPath }),
+      ...(fd === undefined ? {} : { fd }),
+      devices: [main, ...spares].map((device) => device.native),
+      capacitySectors: main.sizeSectors,
+      logicalBlockSize,
+      numQueues,
+      workers,
+      readOnly,
+      serial,
+    };
+    try {
+      return new Backend((onEvents) => native().createBackend({ ...options, onEvents }), {
+        parked: (request) => this.#parked(request),
+        client: (connected) => this.#client(connected),
+        queue: (index, running) => {
+          if (running) this.#queues.add(index);
+          else this.#queues.delete(index);
+        },
+        recovered: ({ lba, count }) =>
+          this.#logger.info({ lba, count }, 'pending sectors could be read after all'),
+        deviceError: (event) => this.#deviceError(event),
+        log: (level, text) => this.#log(level, text),
+      });
+    } catch (cause) {
+      if (cause instanceof RemapError) throw cause;
+      throw new RemapError(
+        'NATIVE',
+        `The data plane could not be started (${sentence(cause)}); it needs io_uring, which a ` +
+          'container or a sysctl may forbid (kernel.io_uring_disabled).',
+        { cause },
+      );
+    }
+  }
+
+  #startRemapping(): Remapping | undefined {
+    const { store, spares, table, pool, main, logicalBlockSize, readOnly } = this.#storage;
+    if (store === undefined || readOnly) return undefined;
+    const { volumeUuid, layouts } = store;
+    const common = {
+      backend: this.#backend,
+      table,
+      pool,
+      clock: this.#clock,
+      logger: this.#logger,
+      blockSectors: logicalBlockSize / 512,
+    };
+    const descriptors = new DescriptorStore(spares, { volumeUuid, logicalBlockSize, layouts });
+    const journal = new Journal({ ...common, store, descriptors, spares });
+    const quarantine = new Quarantine({
+      inFlight: () => this.#backend.counters().queues.map((queue) => queue.inFlight),
+      release: (run) => pool.release(run),
+      clock: this.#clock,
+    });
+    const mover = new Mover({
+      ...common,
+      journal,
+      main,
+      sizeSectors: main.sizeSectors,
+      retain: (runs) => quarantine.add(runs),
+    });
+    return { journal, quarantine, mover, reallocator: new Reallocator({ ...common, journal }) };
+  }
+
+  #parked(request: ParkedRequest): void {
+    if (this.#remapping !== undefined) {
+      this.#remapping.reallocator.accept(request);
+      return;
+    }
+    const counter = request.operation === Operation.write ? 'writeErrorsTotal' : 'readErrorsTotal';
+    for (const { count } of request.bad) this.#unrecorded[counter] += count;
+    this.#backend.complete(request.token, BlkStatus.ioerr);
+  }
+
+  #client(connected: boolean): void {
+    this.#connected = connected;
+    if (!connected) this.#queues.clear();
+    this.#logger.info(connected ? 'front-end connected' : 'front-end left');
+  }
+
+  #deviceError(event: BackendEvent): void {
+    const gone = this.#errors.note(event);
+    if (gone && event.device > 0) this.#storage.pool.disable(event.device - 1);
+  }
+
+  #log(level: number, text: string): void {
+    const names = { 10: 'trace', 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' } as const;
+    this.#logger[names[level as keyof typeof names] ?? 'info'](text);
+  }
+
+  #facts(): Facts {
+    const { store, spares, pool, table } = this.#storage;
+    const copies = store?.copies() ?? [];
+    const totals = pool.totals();
+    return {
+      mainPath: this.#options.mainPath,
+      mainFailure: this.#errors.failureOf(0),
+      flushFailed: this.#backend.flushFailed,
+      metadataFailure: this.#remapping?.journal.failure,
+      goodCopies: copies.filter((copy) => copy.state === 'good').length,
+      allCopies: copies.length,
+      spares: spares.flatMap(({ path }, i) => {
+        const spare = totals[i];
+        return spare === undefined ? [] : [{ path, totals: spare }];
+      }),
+      exhausted: this.#remapping?.reallocator.exhausted ?? false,
+      pendingSectors: table.totals.pendingSectors,
+    };
+  }
+
+  #health(): Health {
+    const recorded = this.#remapping?.journal.health ?? this.#storage.store?.health ?? NO_HEALTH;
+    const { readErrorsTotal, writeErrorsTotal } = this.#unrecorded;
+    return {
+      ...recorded,
+      readErrorsTotal: recorded.readErrorsTotal + readErrorsTotal,
+      writeErrorsTotal: recorded.writeErrorsTotal + writeErrorsTotal,
+    };
+  }
+
+  #requireRemapping(): Remapping {
+    if (this.#remapping !== undefined) return this.#remapping;
+    if (this.#storage.store === undefined) {
+      throw new RemapError('SPARE_EXHAUSTED', 'This volume has no spare; start it with --spare.');
+    }
+    throw new RemapError('READ_ONLY', 'This volume is read-only; start it without --read-only.');
+  }
+}
