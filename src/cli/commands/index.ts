@@ -1,0 +1,21 @@
+import type { Command } from '../command.js';
+import { checkCommand } from './check.js';
+import { createCommand } from './create.js';
+import { injectAddCommand, injectClearCommand, injectListCommand } from './inject.js';
+import { inspectCommand } from './inspect.js';
+import { remapAddCommand, remapListCommand, remapRemoveCommand } from './remap.js';
+import { statusCommand } from './status.js';
+
+/** Every verb, in the order the help shows them. */
+export const COMMANDS: readonly Command[] = [
+  createCommand,
+  inspectCommand,
+  checkCommand,
+  statusCommand,
+  remapListCommand,
+  remapAddCommand,
+  remapRemoveCommand,
+  injectAddCommand,
+  injectListCommand,
+  injectClearCommand,
+];

@@ -1,0 +1,24 @@
+import { systemClock } from '../core/clock.js';
+import type { Logger } from '../core/log.js';
+import { Volume } from '../volume/volume.js';
+import type { DaemonOptions } from './options.js';
+
+/** The volume that the command line asks for; it does not listen yet. */
+export const openVolume = (options: DaemonOptions, logger: Logger): Promise<Volume> =>
+  Volume.open(
+    {
+      mainPath: options['blk-file'],
+      sparePaths: options.spare,
+      create: options.create,
+      readOnly: options['read-only'],
+      numQueues: options['num-queues'],
+      workers: options.workers,
+      serial: options.serial,
+      logicalBlockSize: options['logical-block-size'],
+      socketPath: options['socket-path'],
+      fd: options.fd,
+      name: options.name,
+      allowFaultInjection: options['allow-fault-injection'],
+    },
+    { logger, clock: systemClock },
+  );

@@ -1,0 +1,175 @@
+import { z } from 'zod';
+import {
+  type OptionTable,
+  parseCommandLine,
+  parseNumber,
+  usageError,
+} from '../core/command-line.js';
+import { QUEUES_DEFAULT, QUEUES_MAX } from '../core/limits.js';
+
+/** Bytes of the serial in VIRTIO_BLK_T_GET_ID (virtio 1.2, section 5.2.6). */
+const SERIAL_MAX_BYTES = 20;
+/** Room for the name in the superblock. */
+const NAME_MAX_BYTES = 48;
+/** Room for spare records in the superblock. */
+const SPARES_MAX = 8;
+const FD_MAX = 0x7fff_ffff;
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+const TABLE = {
+  'socket-path': { type: 'string' },
+  fd: { type: 'string' },
+  'blk-file': { type: 'string' },
+  spare: { type: 'string', multiple: true },
+  create: { type: 'boolean' },
+  name: { type: 'string' },
+  'read-only': { type: 'boolean' },
+  'num-queues': { type: 'string' },
+  serial: { type: 'string' },
+  'logical-block-size': { type: 'string' },
+  'control-socket': { type: 'string' },
+  'allow-fault-injection': { type: 'boolean' },
+  workers: { type: 'string' },
+  'log-level': { type: 'string' },
+  'print-capabilities': { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean' },
+} as const satisfies OptionTable;
+
+/** Of the contract, and of a later version of this program. */
+const LATER = ['discover', 'config', 'socket-dir'];
+
+export const USAGE = `Usage: vhost-user-remap --socket-path=PATH --blk-file=MAIN [--spare=SPARE]...
+
+Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE.
+
+  --socket-path=PATH        listen on this Unix socket
+  --fd=N                    or use this inherited socket, listening or connected
+  --blk-file=MAIN           main device: a file, a block device, or null:SIZE for measurements
+  --spare=SPARE             spare, may be given up to 8 times; without one, plain pass-through
+  --create                  format blank spares for MAIN first; its own stay as they are
+  --name=NAME               name of the volume in status; by default the file name of MAIN
+  --read-only               serve a read-only disk, write to no device
+  --num-queues=N            virtqueues offered, 1 to 64, by default 16
+  --serial=S                serial number the guest sees, up to 20 ASCII characters
+  --logical-block-size=N    512 or 4096, the unit of remapping
+  --control-socket=PATH     socket for remapctl, made with mode 0600
+  --allow-fault-injection   let remapctl inject plan failures
+  --workers=N               threads that serve queues, 1 to 64; by default as many as fit
+  --log-level=LEVEL         trace, debug, info (default), warn, error, fatal or silent
+  --print-capabilities      print what QEMU's tools ask for and exit
+  --help, --version
+
+Logs are JSON lines on stderr, "ready" once it accepts. SIGTERM drains and exits 0.
+Exit status: 0 stopped as asked, 1 failed, 2 bad usage. See vhost-user-remap(1).
+`;
+
+const number = (option: string, min: number, max: number) =>
+  z.string().transform((text) => parseNumber(text, option, { min, max }));
+
+const path = z.string().refine((p) => !p.includes('\0'), 'a path cannot contain a zero byte');
+
+const optionsSchema = z
+  .strictObject({
+    'socket-path': path.optional(),
+    fd: number('--fd', 0, FD_MAX).optional(),
+    'blk-file': z.string({
+      error: '--blk-file=MAIN is missing: name the device to serve; see --help',
+    }),
+    spare: z
+      .array(path)
+      .max(SPARES_MAX, `a volume has at most ${SPARES_MAX} spares; leave some --spare out`)
+      .default([]),
+    create: z.boolean().default(false),
+    name: z
+      .string()
+      .refine(
+        (name) => Buffer.byteLength(name) <= NAME_MAX_BYTES && !/\p{Cc}/u.test(name),
+        `--name is at most ${NAME_MAX_BYTES} bytes of UTF-8 without control characters`,
+      )
+      .optional(),
+    'read-only': z.boolean().default(false),
+    'num-queues': number('--num-queues', 1, QUEUES_MAX).default(QUEUES_DEFAULT),
+    serial: z
+      .string()
+      .regex(
+        new RegExp(`^[\\x20-\\x7e]{1,${SERIAL_MAX_BYTES}}$`),
+        `--serial is at most ${SERIAL_MAX_BYTES} printable ASCII characters`,
+      )
+      .optional(),
+    'logical-block-size': z
+      .enum(['512', '4096'], { error: '--logical-block-size is 512 or 4096' })
+      .transform((text) => Number(text) as 512 | 4096)
+      .optional(),
+    'control-socket': path.optional(),
+    'allow-fault-injection': z.boolean().default(false),
+    workers: number('--workers', 1, QUEUES_MAX).default(0),
+    'log-level': z
+      .enum(LOG_LEVELS, { error: `--log-level is one of ${LOG_LEVELS.join(', ')}` })
+      .default('info'),
+  })
+  .superRefine((o, ctx) => {
+    const problem = combinationProblem(o);
+    if (problem !== undefined) ctx.addIssue({ code: 'custom', message: problem });
+  });
+
+/** The first combination of options that makes no sense, as a sentence. */
+function combinationProblem(o: {
+  'socket-path'?: string | undefined;
+  fd?: number | undefined;
+  spare: string[];
+  create: boolean;
+  'read-only': boolean;
+  'control-socket'?: string | undefined;
+  'allow-fault-injection': boolean;
+}): string | undefined {
+  if (o['socket-path'] !== undefined && o.fd !== undefined) {
+    return '--socket-path and --fd exclude each other; give one of them';
+  }
+  if (o['socket-path'] === undefined && o.fd === undefined) {
+    return 'no socket: give --socket-path=PATH, or --fd=N for an inherited one; see --help';
+  }
+  if (o.create && o.spare.length === 0) {
+    return '--create formats spares and none is given; add --spare=SPARE';
+  }
+  if (o.create && o['read-only']) {
+    return '--create writes to the spare and --read-only forbids it; leave one of them out';
+  }
+  if (o['control-socket'] !== undefined && o['control-socket'] === o['socket-path']) {
+    return '--control-socket and --socket-path are the same path; give each its own';
+  }
+  if (o['allow-fault-injection'] && o['control-socket'] === undefined) {
+    return '--allow-fault-injection needs --control-socket=PATH, the way faults come in';
+  }
+  return undefined;
+}
+
+export type DaemonOptions = z.infer<typeof optionsSchema>;
+
+export type DaemonCommand =
+  | { readonly kind: 'capabilities' | 'help' | 'version' }
+  | { readonly kind: 'serve'; readonly options: DaemonOptions };
+
+/** Reads the command line of vhost-user-remap. Throws USAGE, in one sentence. */
+export function parseDaemonOptions(args: readonly string[]): DaemonCommand {
+  // QEMU's convention: whatever else is there is not even looked at.
+  if (args.includes('--print-capabilities')) return { kind: 'capabilities' };
+  if (args.includes('--help') || args.includes('-h')) return { kind: 'help' };
+  if (args.includes('--version')) return { kind: 'version' };
+  const later = LATER.find((name) =>
+    args.some((a) => a === `--${name}` || a.startsWith(`--${name}=`)),
+  );
+  if (later !== undefined) {
+    throw usageError(
+      `--${later} is not in this version; start one vhost-user-remap with --blk-file per volume`,
+    );
+  }
+  const { values, positionals } = parseCommandLine(args, TABLE);
+  if (positionals[0] !== undefined) {
+    throw usageError(`'${positionals[0]}' is not an option; name the device with --blk-file=MAIN`);
+  }
+  const parsed = optionsSchema.safeParse(values);
+  if (!parsed.success) throw usageError(parsed.error.issues[0]?.message ?? 'bad options');
+  return { kind: 'serve', options: parsed.data };
+}

@@ -1,0 +1,157 @@
+/** JSON answers of the verbs of `remapctl` that work on devices without a back-end. */
+import { z } from 'zod';
+import { copyStateSchema } from './messages.js';
+
+const counter = z.number().int().nonnegative();
+const blockSize = z.union([z.literal(512), z.literal(4096)]);
+
+/* create/1 ------------------------------------------------------------------------------------ */
+
+export const createAnswerSchema = z.object({
+  schema: z.literal('create/1'),
+  /** `planned` with --dry-run; `existing` when the spares were this main's already. */
+  state: z.enum(['created', 'planned', 'existing']),
+  volume: z.object({
+    name: z.string(),
+    /** null when planned. */
+    uuid: z.string().nullable(),
+    mainPath: z.string(),
+    sizeSectors: counter,
+    logicalBlockSize: blockSize,
+  }),
+  spares: z.array(
+    z.object({
+      path: z.string(),
+      sizeSectors: counter,
+      /** Sectors that can hold remapped data. */
+      totalSectors: counter,
+      /** What was on it before, in words; null when it was blank. */
+      contents: z.string().nullable(),
+      /** Byte ranges taken by metadata. */
+      zones: z.array(z.object({ offset: counter, sizeBytes: counter })),
+    }),
+  ),
+  /** The spares can take a hundredth of main. */
+  ample: z.boolean(),
+});
+export type CreateAnswer = z.infer<typeof createAnswerSchema>;
+
+/* inspect/1 ----------------------------------------------------------------------------------- */
+
+const deviceRecordSchema = z.object({
+  uuid: z.string(),
+  sizeSectors: counter,
+  kind: z.enum(['file', 'block']),
+  identity: z.string(),
+  /** Last path seen. */
+  pathHint: z.string(),
+});
+
+const slotSchema = z.object({
+  /** Bytes. */
+  offset: counter,
+  kind: z.enum(['valid', 'damaged', 'blank', 'unreadable']),
+  damage: z.array(z.object({ section: z.string(), reason: z.string() })).readonly(),
+  /** These only when valid. */
+  inPlace: z.boolean().optional(),
+  volumeUuid: z.string().optional(),
+  spareUuid: z.string().optional(),
+  generation: counter.optional(),
+  digest: z.string().optional(),
+  committedSeconds: counter.optional(),
+});
+
+const tallySchema = z.object({ extents: counter, sectors: counter });
+
+export const inspectAnswerSchema = z.object({
+  schema: z.literal('inspect/1'),
+  path: z.string(),
+  sizeSectors: counter,
+  layout: z.object({
+    logicalBlockSize: counter,
+    /** Bytes. */
+    zoneSize: counter,
+    zoneOffsets: z.array(counter).readonly(),
+    pageCapacity: counter,
+    groups: counter,
+    dataSectors: counter,
+  }),
+  /** `ok`: a back-end would take `generation`. */
+  verdict: z.enum(['ok', 'absent', 'lost', 'fork', 'foreign']),
+  generation: counter,
+  /** Copies that may be lost without losing a commit. */
+  tolerance: counter,
+  mayBeOld: z.boolean(),
+  copies: z
+    .array(
+      z.object({ offset: counter, state: copyStateSchema, slots: z.array(slotSchema).readonly() }),
+    )
+    .readonly(),
+  /** Where what follows was decoded from; null when nothing could be. */
+  source: z.object({ copy: counter, slot: counter, sound: z.boolean() }).nullable(),
+  volumeUuid: z.string().nullable(),
+  spareUuid: z.string().nullable(),
+  config: z
+    .object({
+      logicalBlockSize: counter,
+      name: z.string(),
+      main: deviceRecordSchema,
+      spares: z.array(deviceRecordSchema).readonly(),
+    })
+    .nullable(),
+  health: z
+    .object({
+      reallocatedTotal: counter,
+      recoveredTotal: counter,
+      readErrorsTotal: counter,
+      writeErrorsTotal: counter,
+      spareRetiredTotal: counter,
+      metadataRepairsTotal: counter,
+      scanCursor: counter,
+      scanStartedSeconds: counter,
+      scanFinishedSeconds: counter,
+    })
+    .nullable(),
+  table: z
+    .object({
+      remapped: tallySchema,
+      pending: tallySchema,
+      retired: tallySchema,
+      inlineEntries: counter,
+      pages: z
+        .array(z.object({ location: counter, generation: counter, zones: counter }))
+        .readonly(),
+    })
+    .nullable(),
+});
+export type InspectAnswer = z.infer<typeof inspectAnswerSchema>;
+
+/* check/1 ------------------------------------------------------------------------------------- */
+
+export const checkAnswerSchema = z.object({
+  schema: z.literal('check/1'),
+  /** whole: nothing is wrong any more. degraded: it can be served. unusable: it cannot. */
+  verdict: z.enum(['whole', 'degraded', 'unusable']),
+  volumeUuid: z.string().nullable(),
+  name: z.string().nullable(),
+  generation: counter,
+  entries: counter,
+  problems: z
+    .array(
+      z.object({
+        code: z.string(),
+        message: z.string(),
+        where: z.object({
+          device: z.string().optional(),
+          copy: counter.optional(),
+          lba: counter.optional(),
+          count: counter.optional(),
+        }),
+        repaired: z.boolean(),
+      }),
+    )
+    .readonly(),
+  /** Problems beyond those listed. */
+  moreProblems: counter,
+});
+export type CheckAnswer = z.infer<typeof checkAnswerSchema>;
