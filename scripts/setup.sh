@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# Installs whatever building, testing and the demo need, and nothing that is there already.
+#
+#   VHOST_USER_REMAP_CACHE=DIR   share downloads between clones
+#   LIBVHOST_USER_DIR=DIR        use this copy of libvhost-user instead of Debian's
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cache=$PWD/.cache
+shared=${VHOST_USER_REMAP_CACHE:-$cache}
+log=$cache/setup.log
+
+packages=(
+  build-essential liburing-dev doctest-dev clang-format
+  qemu-system-x86 qemu-utils busybox-static e2fsprogs fio
+  cpio dpkg-dev xz-utils util-linux ca-certificates debian-archive-keyring
+)
+
+say() { echo "setup: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Runs a command with its output in the log, and shows the end of the log when it fails.
+run() {
+  "$@" >>"$log" 2>&1 && return
+  tail -n 15 "$log" >&2
+  die "this failed: $* (whole log: $log)"
+}
+
+list_by_hand() {
+  say "$1"
+  say 'install these by hand (Debian 12 package names), then run this again:'
+  say "  ${missing[*]}"
+  exit 1
+}
+
+check_node() {
+  command -v node >/dev/null && command -v npm >/dev/null ||
+    die 'install Node.js 20 or newer, with npm.'
+  local major
+  major=$(node -p 'process.versions.node.split(".")[0]')
+  ((major >= 20)) || die "Node.js $(node --version) is too old: install Node.js 20 or newer."
+}
+
+missing_packages() {
+  local installed name
+  installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" \
+    2>/dev/null || true)
+  for name in "${packages[@]}"; do
+    grep -qx "installed $name" <<<"$installed" || echo "$name"
+  done
+}
+
+install_packages() {
+  missing=("${packages[@]}")
+  if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    list_by_hand 'this needs Debian (dpkg and apt-get are not here).'
+  fi
+  mapfile -t missing < <(missing_packages)
+  ((${#missing[@]} == 0)) && return
+  local root=()
+  if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+      list_by_hand 'Debian packages are missing, and it needs root or sudo without a password.'
+    fi
+    root=(sudo -n)
+  fi
+  say "installing ${missing[*]}"
+  run "${root[@]}" apt-get -q update
+  run "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -q -y --no-install-recommends install "${missing[@]}"
+}
+
+# The stamp is written last, so that an interrupted install is done again. tap is built with the
+# plugins that package.json names: without that its first run would load all of them.
+install_npm() {
+  local stamp=node_modules/.installed-from
+  cmp -s package-lock.json "$stamp" && return
+  say 'installing npm packages'
+  run npm ci --no-audit --no-fund
+  run node_modules/.bin/tap build
+  cp package-lock.json "$stamp"
+}
+
+# The Debian mirror this machine uses, or the public one.
+mirror() {
+  local url
+  url=$(apt-get indextargets --format '$(SITE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    sed -n 's|.* \(https\{0,1\}://[^ ]*/debian\)/\{0,1\}$|\1|p' | head -n 1) || true
+  echo "${url:-http://deb.debian.org/debian}"
+}
+
+# apt over lists of our own: the machine's apt configuration, lists and packages stay as they are,
+# and none of it needs root.
+private_apt() {
+  apt-get -q \
+    -o "Dir::Etc::SourceList=$cache/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+    -o "Dir::State::Lists=$cache/apt/lists" -o "Dir::Cache=$cache/apt/cache" \
+    -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Sandbox::User="$(id -un)" "$@"
+}
+
+lists_ready=
+private_lists() {
+  [[ -n $lists_ready ]] && return
+  local from signed='signed-by=/usr/share/keyrings/debian-archive-keyring.gpg'
+  from=$(mirror)
+  mkdir -p "$cache"/apt/{lists,cache}/partial "$cache/apt/cache/archives/partial"
+  {
+    echo "deb-src [$signed] $from trixie main"
+    echo "deb [$signed arch=amd64] $from bookworm main"
+  } >"$cache/apt/sources.list"
+  run private_apt -o APT::Update::Error-Mode=any update
+  lists_ready=1
+}
+
+# provide NAME FUNCTION: fills .cache/NAME, from the shared cache where one has it. FUNCTION gets
+# an empty folder to fill; it becomes .cache/NAME only when whole.
+provide() {
+  local name=$1 fill=$2 made=$cache/$1.partial
+  [[ -e $cache/$name/VERSION ]] && return
+  if [[ ! -e $shared/$name/VERSION ]]; then
+    rm -rf "$made" "$cache/download"
+    mkdir -p "$made" "$cache/download" "$shared"
+    private_lists
+    (cd "$cache/download" && "$fill" "$made")
+    rm -rf "$cache/download" "${shared:?}/$name.new" "${shared:?}/$name"
+    cp -a "$made" "$shared/$name.new"
+    mv "$shared/$name.new" "$shared/$name"
+    rm -rf "$made"
+  fi
+  if [[ $shared != "$cache" ]]; then
+    rm -rf "${cache:?}/$name"
+    cp -a "$shared/$name" "$cache/$name"
+  fi
+}
+
+# The seven files of QEMU's libvhost-user; symbolic links become the files they point at.
+fill_libvhost_user() {
+  local into=$1 source
+  say 'downloading libvhost-user (in the source of QEMU, 40 MB)'
+  run private_apt source --download-only qemu
+  run tar -xf qemu_*.orig.tar.xz --strip-components=1 --wildcards \
+    '*/subprojects/libvhost-user/libvhost-user.[ch]' '*/include/qemu/atomic.h' \
+    '*/include/qemu/compiler.h' '*/include/standard-headers/linux/virtio_ring.h' \
+    '*/include/standard-headers/linux/virtio_config.h' '*/include/standard-headers/linux/types.h'
+  source=subprojects/libvhost-user
+  mkdir -p "$into/include" "$into/standard-headers/linux"
+  run cp "$source/libvhost-user.c" "$source/libvhost-user.h" "$into"
+  run cp include/qemu/atomic.h include/qemu/compiler.h "$into/include"
+  run cp include/standard-headers/linux/{virtio_ring,virtio_config,types}.h \
+    "$into/standard-headers/linux"
+  sed -n 's/^Version: /qemu /p' qemu_*.dsc >"$into/VERSION"
+}
+
+# Debian's kernel for cloud guests: small, with ext4 and the serial ports built in.
+fill_guest_kernel() {
+  local into=$1 package
+  say "downloading the guest's kernel (27 MB)"
+  package=$(private_apt_cache depends linux-image-cloud-amd64 |
+    sed -n 's/.*Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
+  [[ -n $package ]] || die "linux-image-cloud-amd64 is not in Debian bookworm at $(mirror)."
+  run private_apt download "$package"
+  run dpkg-deb -x "$package"_*.deb .
+  run cp boot/vmlinuz-* "$into/vmlinuz"
+  mkdir "$into/modules"
+  find lib/modules \( -path '*/drivers/virtio/*.ko*' -o -name 'virtio_blk.ko*' \
+    -o -name 'qemu_fw_cfg.ko*' \) -exec cp -t "$into/modules" {} +
+  find "$into/modules" -name '*.xz' -exec xz -d {} +
+  dpkg-deb -f "$package"_*.deb Package Version | sed 's/.*: //' | paste -sd ' ' >"$into/VERSION"
+}
+
+private_apt_cache() {
+  apt-cache -o "Dir::Etc::SourceList=$cache/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o "Dir::State::Lists=$cache/apt/lists" -o "Dir::Cache=$cache/apt/cache" "$@"
+}
+
+provide_libvhost_user() {
+  if [[ -n ${LIBVHOST_USER_DIR:-} ]]; then
+    [[ -e $LIBVHOST_USER_DIR/libvhost-user.c ]] ||
+      die "LIBVHOST_USER_DIR=$LIBVHOST_USER_DIR holds no libvhost-user.c."
+    return
+  fi
+  provide libvhost-user fill_libvhost_user
+}
+
+mkdir -p "$cache"
+exec 9>"$cache/setup.lock"
+command -v flock >/dev/null && flock 9
+: >"$log"
+check_node
+install_packages
+install_npm
+provide_libvhost_user
+provide guest-kernel fill_guest_kernel
+rm -rf "$cache/apt"

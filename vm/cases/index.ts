@@ -1,0 +1,19 @@
+import type { VmCase } from '../case.js';
+import { vmCase as boot } from './boot/case.js';
+import { vmCase as ext4BadSuperblock } from './ext4-bad-superblock/case.js';
+import { vmCase as fioWriteErrors } from './fio-write-errors/case.js';
+import { vmCase as killBackend } from './kill-backend/case.js';
+import { vmCase as notShared } from './not-shared/case.js';
+import { vmCase as restartTwoQueues } from './restart-two-queues/case.js';
+import { vmCase as tooFewQueues } from './too-few-queues/case.js';
+
+/** All short cases, by the name of their folder: `npm test` runs them in this order. */
+export const cases: Readonly<Record<string, VmCase>> = {
+  boot,
+  'not-shared': notShared,
+  'too-few-queues': tooFewQueues,
+  'ext4-bad-superblock': ext4BadSuperblock,
+  'fio-write-errors': fioWriteErrors,
+  'kill-backend': killBackend,
+  'restart-two-queues': restartTwoQueues,
+};

@@ -1,0 +1,55 @@
+/** Faults on the main device of a running volume, and what became of them. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { ExtentMessage, FaultRow, RemapRow } from '../src/protocol/messages.js';
+import type { Vm } from './vm.js';
+
+/** Makes every write to these sectors fail for ever, one fault for each. */
+export async function breakSectors(vm: Vm, sectors: Iterable<number>): Promise<void> {
+  const file = path.join(vm.dir, 'faults.txt');
+  writeFileSync(file, [...sectors].map((lba) => `write-error ${lba} 1\n`).join(''));
+  await vm.remapctl.run('inject', 'add', `--from=${file}`);
+}
+
+/** Distinct sectors below `limit`. */
+export function randomSectors(count: number, limit: number): Set<number> {
+  const sectors = new Set<number>();
+  while (sectors.size < count) sectors.add(Math.floor(Math.random() * limit));
+  return sectors;
+}
+
+/** Sectors whose fault was met, in order. */
+export async function failedSectors(vm: Vm): Promise<number[]> {
+  const answer = JSON.parse(await vm.remapctl.run('inject', 'list', '--json')) as {
+    faults: FaultRow[];
+  };
+  return answer.faults
+    .filter(({ hits }) => hits > 0)
+    .flatMap(sectorsOf)
+    .sort(ascending);
+}
+
+/** Sectors that live on the spare, in order. */
+export async function remappedSectors(vm: Vm): Promise<number[]> {
+  const answer = JSON.parse(await vm.remapctl.run('remap', 'list', '--json')) as {
+    remaps: RemapRow[];
+  };
+  return answer.remaps.flatMap(sectorsOf).sort(ascending);
+}
+
+/** Exactly the sectors that failed are remapped, and status counts them; returns how many. */
+export async function assertOnlyFailedRemapped(vm: Vm): Promise<number> {
+  const failed = await failedSectors(vm);
+  assert.deepEqual(await remappedSectors(vm), failed, 'remapped sectors are the failed ones');
+  const status = await vm.remapctl.status();
+  assert.equal(status.remaps.sectors, failed.length, 'status counts the failed sectors');
+  assert.equal(status.pending.sectors, 0, 'no sector is pending');
+  assert.equal(status.io.errors, 0, 'the guest saw no error');
+  return failed.length;
+}
+
+const sectorsOf = ({ lba, count }: ExtentMessage): number[] =>
+  Array.from({ length: count }, (_, index) => lba + index);
+
+const ascending = (a: number, b: number): number => a - b;

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Builds .cache/guest/initrd: busybox, the programs cases use with their libraries, the kernel's
+# virtio modules, and vm/guest/init. Does nothing when it is newer than all of them.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+kernel=.cache/guest-kernel
+image=.cache/guest
+programs=(/usr/sbin/mkfs.ext4 /usr/sbin/e2fsck /usr/bin/fio)
+inputs=(vm/guest/build.sh vm/guest/init vm/guest/steps.sh "$kernel/VERSION" /bin/busybox
+  /etc/mke2fs.conf "${programs[@]}")
+
+stamp=$(stat -L -c '%n %s %Y' "${inputs[@]}")
+[[ -e $image/initrd && $stamp == "$(cat "$image/stamp" 2>/dev/null)" ]] && exit 0
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+mkdir -p "$root/bin" "$root/sbin" "$root/modules" "$image"
+rm -f "$image/stamp"
+
+# The loader finds a library where it found it here.
+libraries() {
+  ldd "$@" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p; s/^\s*\(\/[^ :]*\) (.*/\1/p' | sort -u
+}
+
+cp /bin/busybox "$root/bin"
+cp -L "${programs[@]}" "$root/sbin"
+libraries "${programs[@]}" | while read -r library; do cp -L --parents "$library" "$root"; done
+cp "$kernel"/modules/*.ko "$root/modules"
+cp --parents /etc/mke2fs.conf "$root"
+cp vm/guest/init vm/guest/steps.sh "$root"
+chmod +x "$root/init"
+(cd "$root" && find . -print0 | LC_ALL=C sort -z | cpio --null --quiet -o -H newc) >"$work/initrd"
+mv "$work/initrd" "$image/initrd"
+cp "$kernel/vmlinuz" "$image/vmlinuz"
+echo "$stamp" >"$image/stamp"

@@ -1,0 +1,91 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { release, tmpdir } from 'node:os';
+import path from 'node:path';
+import { parseGuestLine } from './guest-channel.js';
+import { guestInitrd, guestKernel, inRoot } from './paths.js';
+import { Program } from './program.js';
+
+export type Accelerator = 'kvm' | 'tcg';
+
+export interface QemuOptions {
+  readonly accelerator: Accelerator;
+  readonly vcpus: number;
+  readonly memoryMiB: number;
+  /** False shows what a guest without shared memory looks like. */
+  readonly sharedMemory: boolean;
+  /** File that the guest runs. */
+  readonly script: string;
+  /** File that receives the kernel's messages. */
+  readonly console: string;
+  /** Socket of the back-end; no disk without it. */
+  readonly socketPath?: string;
+}
+
+export function qemuArguments(options: QemuOptions): string[] {
+  const memory = `${options.memoryMiB}M`;
+  const shared = ['-object', `memory-backend-memfd,id=mem,size=${memory},share=on`];
+  const disk = (socketPath: string) => [
+    ...['-chardev', `socket,id=disk,path=${socketPath},reconnect=1`],
+    ...['-device', 'vhost-user-blk-pci,chardev=disk'],
+  ];
+  return [
+    ...['-machine', options.sharedMemory ? 'q35,memory-backend=mem' : 'q35'],
+    ...['-accel', options.accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
+    ...['-cpu', 'max', '-smp', String(options.vcpus), '-m', memory],
+    ...(options.sharedMemory ? shared : []),
+    ...['-nodefaults', '-display', 'none', '-no-reboot'],
+    ...['-kernel', guestKernel, '-initrd', guestInitrd],
+    ...['-append', 'console=ttyS0 quiet panic=-1'],
+    ...['-serial', `file:${options.console}`, '-serial', 'stdio'],
+    ...['-fw_cfg', `name=opt/case,file=${options.script}`],
+    ...(options.socketPath === undefined ? [] : disk(options.socketPath)),
+  ];
+}
+
+const KVM_PROBE_MS = 5000;
+
+/**
+ * KVM where a guest boots with it in a few seconds, else TCG: /dev/kvm may be there and hang the
+ * guest, as it does in some nested machines. The answer is kept until the kernel or QEMU changes.
+ */
+export async function accelerator(): Promise<Accelerator> {
+  const kept = inRoot('.cache/accelerator');
+  const machine = `${release()} ${existsSync('/dev/kvm')} ${qemuVersion()}`;
+  if (existsSync(kept)) {
+    const [answer, of] = readFileSync(kept, 'utf8').split('\n');
+    if (of === machine && (answer === 'kvm' || answer === 'tcg')) return answer;
+  }
+  const answer: Accelerator = existsSync('/dev/kvm') && (await kvmBoots()) ? 'kvm' : 'tcg';
+  writeFileSync(kept, `${answer}\n${machine}\n`);
+  return answer;
+}
+
+const qemuVersion = (): string =>
+  execFileSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' }).split('\n')[0] ?? '';
+
+async function kvmBoots(): Promise<boolean> {
+  const dir = mkdtempSync(path.join(tmpdir(), 'remap-kvm-'));
+  const script = path.join(dir, 'guest.sh');
+  writeFileSync(script, 'true\n');
+  const qemu = new Program(
+    'qemu',
+    'qemu-system-x86_64',
+    qemuArguments({
+      accelerator: 'kvm',
+      vcpus: 1,
+      memoryMiB: 512,
+      sharedMemory: true,
+      script,
+      console: path.join(dir, 'console.log'),
+    }),
+  );
+  const timer = setTimeout(() => qemu.end('SIGKILL'), KVM_PROBE_MS);
+  try {
+    await qemu.exited;
+    return qemu.stdout.some((line) => parseGuestLine(line).kind === 'exit');
+  } finally {
+    clearTimeout(timer);
+    rmSync(dir, { recursive: true });
+  }
+}

@@ -1,0 +1,202 @@
+/** One virtual machine on a disk of its own: images, back-end, QEMU, and the guest's script. */
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { BackEnd, type BackEndKind } from './back-end.js';
+import { type Diagnosis, diagnose } from './diagnose.js';
+import { answerLine, type GuestEvent, parseGuestLine } from './guest-channel.js';
+import { describeEnding, Program, rejectAfter } from './program.js';
+import { type Accelerator, accelerator, qemuArguments } from './qemu.js';
+import { Remapctl } from './remapctl.js';
+
+/** Runs on the host while the guest waits; a string it returns is the guest's answer. */
+export type HostStep = (vm: Vm, ...args: string[]) => Promise<unknown>;
+
+export interface VmOptions {
+  readonly mainMiB: number;
+  readonly spareMiB: number;
+  readonly backEnd?: BackEndKind;
+  /** Options of the back-end beside the images and sockets. */
+  readonly backEndOptions?: readonly string[];
+}
+
+export interface GuestOptions {
+  /** Path of the script; see vm/guest/steps.sh for what it may use. */
+  readonly script: string;
+  readonly vcpus?: number;
+  readonly memoryMiB?: number;
+  readonly sharedMemory?: boolean;
+  readonly steps?: Readonly<Record<string, HostStep>>;
+  readonly timeoutMs?: number;
+  readonly onEvent?: (event: GuestEvent) => void;
+}
+
+/** The guest's script did not come to its end; `diagnosis` where the reason is a known one. */
+export class GuestFailure extends Error {
+  readonly diagnosis: Diagnosis | undefined;
+
+  constructor(message: string, diagnosis?: Diagnosis) {
+    super(message);
+    this.name = 'GuestFailure';
+    this.diagnosis = diagnosis;
+  }
+}
+
+export class Vm {
+  readonly dir = mkdtempSync(path.join(tmpdir(), 'remap-vm-'));
+  readonly mainPath = path.join(this.dir, 'main.img');
+  readonly sparePath = path.join(this.dir, 'spare.img');
+  readonly remapctl: Remapctl;
+  readonly #options: VmOptions;
+  readonly #socketPath = path.join(this.dir, 'disk.sock');
+  readonly #controlPath = path.join(this.dir, 'control.sock');
+  readonly #consolePath = path.join(this.dir, 'console.log');
+  #backEnd: BackEnd | undefined;
+  #qemu: Program | undefined;
+  readonly #removeImages = (): void => rmSync(this.dir, { recursive: true, force: true });
+  #onDiagnosis: (found: Diagnosis) => void = () => undefined;
+
+  constructor(options: VmOptions) {
+    this.#options = options;
+    this.remapctl = new Remapctl(this.#controlPath);
+    process.once('exit', this.#removeImages);
+    for (const [file, sizeMiB] of [
+      [this.mainPath, options.mainMiB],
+      [this.sparePath, options.spareMiB],
+    ] as const) {
+      writeFileSync(file, '');
+      truncateSync(file, sizeMiB * 1024 * 1024);
+    }
+  }
+
+  async startBackEnd(): Promise<void> {
+    this.#backEnd = await BackEnd.start(this.#options.backEnd ?? 'vhost-user-remap', {
+      socketPath: this.#socketPath,
+      mainPath: this.mainPath,
+      sparePath: this.sparePath,
+      controlPath: this.#controlPath,
+      more: this.#options.backEndOptions ?? [],
+    });
+    this.#diagnose(this.#backEnd.program);
+  }
+
+  /** SIGTERM must end it with status 0. */
+  async stopBackEnd(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    const backEnd = this.#backEnd;
+    if (!backEnd) return;
+    this.#backEnd = undefined;
+    const ending = await backEnd.end(signal);
+    if (signal === 'SIGTERM' && ending.code !== 0) {
+      const how = describeEnding(ending);
+      throw new Error(`the back-end did not stop cleanly (${how})${backEnd.program.tail()}`);
+    }
+  }
+
+  /** Boots the guest and resolves once its script has ended well and QEMU is gone. */
+  async runGuest(guest: GuestOptions): Promise<void> {
+    const timeoutMs = guest.timeoutMs ?? 120_000;
+    const qemu = this.#startQemu(guest, await accelerator());
+    try {
+      const code = await Promise.race([
+        this.#follow(qemu, guest),
+        new Promise<never>((_, reject) => {
+          this.#onDiagnosis = (found) => reject(new GuestFailure(found.sentence, found));
+        }),
+        rejectAfter(timeoutMs, `the guest did not finish in ${timeoutMs / 1000} s`),
+      ]);
+      if (code !== 0) throw new GuestFailure(`the guest's script ended with status ${code}`);
+      await Promise.race([qemu.exited, rejectAfter(20_000, 'QEMU did not end with its guest')]);
+    } finally {
+      this.#onDiagnosis = () => undefined;
+      await qemu.end('SIGKILL');
+    }
+  }
+
+  /** The end of what guest, QEMU and back-end said, for a person who looks for the reason. */
+  evidence(): string {
+    const last = (title: string, lines: readonly string[], count: number) =>
+      lines.length === 0 ? [] : [`-- ${title}`, ...lines.slice(-count).map((line) => `   ${line}`)];
+    return [
+      ...last('guest', this.#qemu?.stdout ?? [], 30),
+      ...last("guest's kernel", readLines(this.#consolePath), 30),
+      ...last('QEMU', this.#qemu?.stderr ?? [], 10),
+      ...last('back-end', this.#backEnd?.program.stderr ?? [], 20),
+    ].join('\n');
+  }
+
+  /** Ends what still runs and removes the images. */
+  async dispose(): Promise<void> {
+    await this.#qemu?.end('SIGKILL');
+    await this.#backEnd?.end('SIGKILL');
+    process.off('exit', this.#removeImages);
+    this.#removeImages();
+  }
+
+  #startQemu(guest: GuestOptions, use: Accelerator): Program {
+    const args = qemuArguments({
+      accelerator: use,
+      vcpus: guest.vcpus ?? 1,
+      memoryMiB: guest.memoryMiB ?? 512,
+      sharedMemory: guest.sharedMemory ?? true,
+      script: guest.script,
+      console: this.#consolePath,
+      socketPath: this.#socketPath,
+    });
+    this.#qemu = new Program('QEMU', 'qemu-system-x86_64', args);
+    this.#diagnose(this.#qemu);
+    return this.#qemu;
+  }
+
+  #diagnose(program: Program): void {
+    program.onLine('stderr', (line) => {
+      const found = diagnose(line);
+      if (found) this.#onDiagnosis(found);
+    });
+  }
+
+  /** Answers the guest's questions until its script ends; resolves with the exit status. */
+  #follow(qemu: Program, guest: GuestOptions): Promise<number> {
+    return new Promise((resolve, reject) => {
+      let reason = '';
+      qemu.onLine('stdout', (line) => {
+        const event = parseGuestLine(line);
+        guest.onEvent?.(event);
+        if (event.kind === 'fail') reason = event.text;
+        if (event.kind === 'host') void this.#answer(qemu, guest, event);
+        if (event.kind !== 'exit') return;
+        if (reason === '') resolve(event.code);
+        else reject(new GuestFailure(reason));
+      });
+      qemu.exited.then(
+        (ending) =>
+          reject(
+            new GuestFailure(`QEMU ended before the guest's script (${describeEnding(ending)})`),
+          ),
+        reject,
+      );
+    });
+  }
+
+  async #answer(
+    qemu: Program,
+    guest: GuestOptions,
+    event: Extract<GuestEvent, { kind: 'host' }>,
+  ): Promise<void> {
+    const step = guest.steps?.[event.name];
+    try {
+      if (!step) throw new Error(`no host step is named ${event.name}`);
+      const answer = await step(this, ...event.args);
+      qemu.send(answerLine(true, typeof answer === 'string' ? answer : ''));
+    } catch (error) {
+      qemu.send(answerLine(false, error instanceof Error ? error.message : String(error)));
+    }
+  }
+}
+
+function readLines(file: string): string[] {
+  try {
+    return readFileSync(file, 'utf8').split('\n').filter(Boolean);
+  } catch {
+    return [];
+  }
+}
