@@ -38,6 +38,9 @@ int Backend::start(const char** step) {
   *step = "eventfd";
   wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_fd_ < 0) return errno;
+  *step = "alignment";
+  for (const auto& device : context_->devices)
+    if (!device->serve_blocks(context_->logical_block_size)) return EINVAL;
   *step = "io_uring";
   for (const auto& worker : workers_) {
     if (const int error = worker->start(); error != 0) return error;

@@ -74,9 +74,10 @@ Parse parse_request(Virtqueue& queue, uint16_t head, const MemoryMap& memory, ui
         }
         return true;
       });
-  if (!whole || chain.last == nullptr) return Parse::kMalformed;
+  if (!whole || chain.last == nullptr || chain.header_bytes < sizeof chain.header)
+    return Parse::kMalformed;
   request->status = chain.last;
-  if (chain.unmapped || chain.header_bytes < sizeof chain.header) return Parse::kFailed;
+  if (chain.unmapped) return Parse::kFailed;
   request->type = chain.header.type;
   request->sector = chain.header.sector;
 

@@ -167,11 +167,21 @@ void Device::find_alignment() {
     return;
   }
   // The file system takes the flag but not for this file.
+  leave_direct();
+}
+
+void Device::leave_direct() {
   const int flags = fcntl(fd_, F_GETFL);
-  if (flags >= 0 && fcntl(fd_, F_SETFL, flags & ~O_DIRECT) == 0) {
-    direct_ = false;
-    memory_align_ = offset_align_ = 1;
-  }
+  if (flags < 0 || fcntl(fd_, F_SETFL, flags & ~O_DIRECT) != 0) return;
+  direct_ = false;
+  memory_align_ = offset_align_ = 1;
+}
+
+bool Device::serve_blocks(uint32_t block) {
+  if (offset_align_ <= block) return true;
+  if (block_) return false;
+  leave_direct();
+  return !direct_;
 }
 
 int Device::admit(bool is_write, uint64_t length, uint64_t offset) {

@@ -59,6 +59,11 @@ class Device {
   uint32_t memory_align() const { return memory_align_; }
   uint32_t offset_align() const { return offset_align_; }
 
+  // I/O will come in multiples of `block` bytes: a file whose O_DIRECT asks for more goes through
+  // the page cache from now on. False for a block device that cannot do it. Before any I/O of the
+  // data plane.
+  bool serve_blocks(uint32_t block);
+
   FaultTable& faults() { return faults_; }
 
   // Blocking I/O for the control plane: any buffer, offset and length multiples of 512, whole or
@@ -95,6 +100,7 @@ class Device {
   int lock();
   OpenError measure();
   void find_alignment();
+  void leave_direct();
 
   // Checks the arguments and the fault table.
   int admit(bool is_write, uint64_t length, uint64_t offset);

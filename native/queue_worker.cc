@@ -287,6 +287,7 @@ void QueueWorker::Impl::run_mailbox() {
   }
   for (const abi::CommandRecord& command : taken_commands_) engine_->command(command);
   taken_commands_.clear();
+  publish_all();  // commands may have answered requests, and we may be about to sleep
   for (Task* task : tasks) {
     if (!task->step()) continue;
     std::lock_guard guard(mutex_);

@@ -25,8 +25,9 @@ class WakePoll final : public IoOperation {
   void disarm() {
     if (!armed_ || closing_) return;
     closing_ = true;
+    // Not POLL_REMOVE: that gives up (EALREADY) while a wake-up is being delivered.
     ring_->prepare(nullptr, [this](io_uring_sqe* sqe) {
-      io_uring_prep_poll_remove(sqe, reinterpret_cast<uint64_t>(static_cast<IoOperation*>(this)));
+      io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(static_cast<IoOperation*>(this)), 0);
     });
   }
 

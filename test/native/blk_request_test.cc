@@ -103,9 +103,9 @@ TEST_CASE("request: what cannot be answered is malformed, what can is failed") {
   ring.chain(0, {{kHeader, 16, false}, {outside, 1, true}});
   CHECK(parse(ring, 0, &request) == Parse::kMalformed);  // status outside memory
   ring.chain(0, {{kHeader, 15, false}, {kStatus, 1, true}});
-  CHECK(parse(ring, 0, &request) == Parse::kFailed);  // short header
+  CHECK(parse(ring, 0, &request) == Parse::kMalformed);  // short header
   ring.chain(0, {{outside, 16, false}, {kStatus, 1, true}});
-  CHECK(parse(ring, 0, &request) == Parse::kFailed);  // header outside memory
+  CHECK(parse(ring, 0, &request) == Parse::kMalformed);  // header outside memory
   ring.chain(0, {{kHeader, 16, false}, {outside, 512, true}, {kStatus, 1, true}});
   CHECK(parse(ring, 0, &request) == Parse::kFailed);  // data outside memory
   CHECK(request.status == ring.host(kStatus));

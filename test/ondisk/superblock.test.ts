@@ -127,7 +127,6 @@ test('the offsets of the code are those of the document', async (t) => {
   t.equal(documentedOffsets('### Device configuration').main, main);
   t.match(documentedOffsets('### Health'), HEALTH_AT);
   t.match(documentedOffsets('### Remap table'), TABLE_AT);
-  t.equal(documentedOffsets('## Superblock').length, undefined);
 });
 
 test('the bytes of format 4 never change', async (t) => {
