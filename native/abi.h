@@ -26,12 +26,18 @@ enum class EventKind : uint32_t {
   kStopped = 11,      // answer to stop(): all queues drained, connection closed
 };
 
-enum class Operation : uint32_t { kRead = 0, kWrite = 1, kFlush = 2, kDiscard = 3, kWriteZeroes = 4 };
+enum class Operation : uint32_t {
+  kRead = 0,
+  kWrite = 1,
+  kFlush = 2,
+  kDiscard = 3,
+  kWriteZeroes = 4
+};
 
 // Why a bad extent is bad.
 enum BadFlags : uint32_t {
-  kBadOnSpare = 1u << 0,    // the failing I/O was on the spare the extent is remapped to
-  kBadPending = 1u << 1,    // not tried: a write to a pending extent
+  kBadOnSpare = 1u << 0,  // the failing I/O was on the spare the extent is remapped to
+  kBadPending = 1u << 1,  // not tried: a write to a pending extent
 };
 
 struct EventRecord {
@@ -58,8 +64,8 @@ enum class CommandKind : uint32_t {
   kRetry = 3,       // run parked request `token` again from the start, through the index
   kLock = 4,        // hold writes to [lba, lba + count); `token` is the caller's own
   kUnlock = 5,
-  kCopy = 6,        // copy [source, source + count) of `source_device` to `device` at `target`,
-                    // read it back and compare; `token` is the caller's own
+  kCopy = 6,  // copy [source, source + count) of `source_device` to `device` at `target`,
+              // read it back and compare; `token` is the caller's own
 };
 
 struct CommandRecord {
@@ -102,10 +108,10 @@ struct QueueCounters {
   uint64_t discards;  // DISCARD and WRITE_ZEROES
   uint64_t read_sectors;
   uint64_t written_sectors;
-  uint64_t errors;           // requests answered with IOERR
-  uint64_t unsupported;      // requests answered with UNSUPP
-  uint64_t malformed;        // chains that could only be returned with used length 0
-  uint64_t remapped_reads;   // requests that touched a remapped extent
+  uint64_t errors;          // requests answered with IOERR
+  uint64_t unsupported;     // requests answered with UNSUPP
+  uint64_t malformed;       // chains that could only be returned with used length 0
+  uint64_t remapped_reads;  // requests that touched a remapped extent
   uint64_t remapped_writes;
   uint64_t parked;
   uint64_t kicks;

@@ -38,8 +38,11 @@ class InflightLog {
 
   // True when an earlier back-end has used the region.
   bool resumes() const { return region_ != nullptr && region_->version == kInflightVersion; }
-  void initialise() {
-    if (region_ != nullptr) region_->version = kInflightVersion;
+  // Begins with a new region on a ring that may have been in use before.
+  void initialise(uint16_t used_idx) {
+    if (region_ == nullptr) return;
+    region_->used_idx = used_idx;
+    __atomic_store_n(&region_->version, kInflightVersion, __ATOMIC_RELEASE);
   }
 
   // Forgets the requests that were returned by a batch whose bookkeeping was cut short, and

@@ -17,49 +17,9 @@
 
 #include "io_ring.h"
 #include "request_engine.h"
-#include "virtqueue.h"
-#include "wake_poll.h"
+#include "worker_queue.h"
 
 namespace remap {
-
-namespace {
-
-void close_fd(int* fd) {
-  if (*fd >= 0) ::close(*fd);
-  *fd = -1;
-}
-
-struct Queue {
-  explicit Queue(const VringSetup& s)
-      : setup(s),
-        ring(s.size, s.desc, s.avail, s.used, s.base, s.event_idx, s.inflight),
-        slots(s.size),
-        enabled(s.enabled) {
-    for (uint16_t i = 0; i < s.size; ++i) {
-      slots[i].head = i;
-      slots[i].queue = s.index;
-    }
-  }
-  ~Queue() {
-    close_fd(&setup.kick_fd);
-    close_fd(&setup.call_fd);
-  }
-
-  bool takes() const { return enabled && !stopping && !broken; }
-  bool waiting() const { return resumed < ring.resumed().size() || ring.has_available(); }
-
-  VringSetup setup;
-  Virtqueue ring;
-  std::vector<BlkRequest> slots;
-  WakePoll kick;
-  size_t resumed = 0;
-  uint32_t in_flight = 0;
-  bool enabled;
-  bool stopping = false;
-  bool broken = false;
-};
-
-}  // namespace
 
 class QueueWorker::Impl final : public RequestOwner {
  public:
@@ -85,8 +45,8 @@ class QueueWorker::Impl final : public RequestOwner {
 
   VolumeContext& context_;
   const uint16_t id_;
-  std::array<std::unique_ptr<Queue>, kQueuesMax> queues_;  // by virtqueue index
-  std::vector<Queue*> attached_;
+  std::array<std::unique_ptr<WorkerQueue>, kQueuesMax> queues_;  // by virtqueue index
+  std::vector<WorkerQueue*> attached_;
   std::shared_ptr<const DirtyLog> log_;
   std::shared_ptr<const MemoryMap> memory_ = std::make_shared<const MemoryMap>();
   bool paused_ = false;
@@ -102,9 +62,9 @@ class QueueWorker::Impl final : public RequestOwner {
   void loop();
   void log_written(const BlkRequest& request);
   unsigned take_all();
-  unsigned take_from(Queue& queue);
-  void take_one(Queue& queue, uint16_t head);
-  void break_queue(Queue& queue, const char* why);
+  unsigned take_from(WorkerQueue& queue);
+  void take_one(WorkerQueue& queue, uint16_t head);
+  void break_queue(WorkerQueue& queue, const char* why);
   void publish_all();
   void run_mailbox();
   bool may_sleep();
@@ -196,12 +156,12 @@ void QueueWorker::Impl::loop() {
 unsigned QueueWorker::Impl::take_all() {
   if (paused_) return 0;
   unsigned count = 0;
-  for (Queue* queue : attached_)
+  for (WorkerQueue* queue : attached_)
     if (queue->takes() && queue->waiting()) count += take_from(*queue);
   return count;
 }
 
-unsigned QueueWorker::Impl::take_from(Queue& queue) {
+unsigned QueueWorker::Impl::take_from(WorkerQueue& queue) {
   unsigned count = 0;
   queue.ring.suppress_kicks();
   while (queue.resumed < queue.ring.resumed().size()) {
@@ -225,7 +185,7 @@ unsigned QueueWorker::Impl::take_from(Queue& queue) {
   }
 }
 
-void QueueWorker::Impl::take_one(Queue& queue, uint16_t head) {
+void QueueWorker::Impl::take_one(WorkerQueue& queue, uint16_t head) {
   BlkRequest& request = queue.slots[head];
   const Parse parsed = parse_request(queue.ring, head, *memory_, &hint_, &request);
   abi::QueueCounters& counters = context_.counters[queue.setup.index];
@@ -259,13 +219,13 @@ bool QueueWorker::Impl::malformed_logged() {
   return false;
 }
 
-void QueueWorker::Impl::break_queue(Queue& queue, const char* why) {
+void QueueWorker::Impl::break_queue(WorkerQueue& queue, const char* why) {
   queue.broken = true;
   context_.events->log(kError, "queue %u stopped: %s", queue.setup.index, why);
 }
 
 void QueueWorker::Impl::publish_all() {
-  for (Queue* queue : attached_) {
+  for (WorkerQueue* queue : attached_) {
     const bool due = queue->ring.has_unpublished();
     const bool call = queue->ring.publish();
     if (due && log_ && queue->setup.used_log_address != 0)
@@ -273,7 +233,7 @@ void QueueWorker::Impl::publish_all() {
                  sizeof(uint16_t) * 3 + sizeof(vring_used_elem) * queue->ring.size());
     if (!call) continue;
     ++context_.counters[queue->setup.index].calls;
-    if (queue->setup.call_fd >= 0) eventfd_write(queue->setup.call_fd, 1);
+    queue->call();
   }
 }
 
@@ -300,7 +260,7 @@ void QueueWorker::Impl::run_mailbox() {
 // Asks for kicks and looks once more; true when there is nothing to do until something wakes us.
 bool QueueWorker::Impl::may_sleep() {
   bool idle = true;
-  for (Queue* queue : attached_) {
+  for (WorkerQueue* queue : attached_) {
     if (paused_ || !queue->takes()) continue;
     if (queue->setup.kick_fd < 0) timer_.arm(*ring_);
     queue->ring.request_kicks();
@@ -325,7 +285,7 @@ void QueueWorker::Impl::post(const abi::CommandRecord& command) {
 }
 
 void QueueWorker::Impl::attach(const VringSetup& setup) {
-  auto queue = std::make_unique<Queue>(setup);
+  auto queue = std::make_unique<WorkerQueue>(setup);
   if (setup.kick_fd >= 0) queue->kick.arm(*ring_, setup.kick_fd);
   context_.counters[setup.index].started = setup.enabled;
   attached_.push_back(queue.get());
@@ -334,7 +294,7 @@ void QueueWorker::Impl::attach(const VringSetup& setup) {
 
 bool QueueWorker::Impl::detach_step(uint16_t index, uint16_t* base) {
   if (!queues_[index]) return true;
-  Queue& queue = *queues_[index];
+  WorkerQueue& queue = *queues_[index];
   queue.stopping = true;
   queue.kick.disarm();
   if (queue.in_flight != 0 || queue.kick.armed()) return false;
@@ -348,7 +308,7 @@ bool QueueWorker::Impl::detach_step(uint16_t index, uint16_t* base) {
 
 bool QueueWorker::Impl::quiesce_step() {
   paused_ = true;
-  for (Queue* queue : attached_)
+  for (WorkerQueue* queue : attached_)
     if (queue->in_flight != 0) return false;
   return true;
 }
@@ -358,14 +318,14 @@ void QueueWorker::Impl::set_call(uint16_t index, int fd) {
     close_fd(&fd);
     return;
   }
-  Queue& queue = *queues_[index];
+  WorkerQueue& queue = *queues_[index];
   close_fd(&queue.setup.call_fd);
-  queue.setup.call_fd = fd;
-  if (fd >= 0) eventfd_write(fd, 1);
+  queue.take_call(fd);
+  queue.call();
 }
 
 void QueueWorker::Impl::finished(BlkRequest& request, uint32_t used_length) {
-  Queue& queue = *queues_[request.queue];
+  WorkerQueue& queue = *queues_[request.queue];
   if (log_) log_written(request);
   queue.ring.put_used(request.head, used_length);
   request.busy = false;
@@ -405,7 +365,7 @@ BlkRequest* QueueWorker::Impl::find(uint64_t token) {
 }
 
 void QueueWorker::Impl::each_busy(void (*visit)(BlkRequest&, void*), void* argument) {
-  for (Queue* queue : attached_) {
+  for (WorkerQueue* queue : attached_) {
     if (queue->in_flight == 0) continue;
     for (BlkRequest& request : queue->slots)
       if (request.busy) visit(request, argument);

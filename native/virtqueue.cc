@@ -16,7 +16,7 @@ Virtqueue::Virtqueue(uint16_t size, vring_desc* desc, vring_avail* avail, vring_
     resumed_ = inflight_.recover(used_idx_);
     last_avail_ = static_cast<uint16_t>(used_idx_ + resumed_.size());
   } else {
-    inflight_.initialise();
+    inflight_.initialise(used_idx_);
   }
 }
 

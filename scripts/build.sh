@@ -18,5 +18,7 @@ if [[ -d dist ]]; then
 fi
 
 node_modules/.bin/tsc -p . --pretty false
+# The compiler does not set it, and both are programs.
+chmod +x dist/src/daemon/main.js dist/src/cli/main.js
 make --silent --no-print-directory -j2 -C native all unit front-end
 vm/guest/build.sh

@@ -28,6 +28,8 @@ export interface Command {
   readonly summary: string;
   /** Lines of the help below the usage line. */
   readonly help: string;
+  /** Works on devices and talks to no back-end. */
+  readonly offline?: boolean;
   /** Options besides the global ones. */
   readonly options: OptionTable;
   /** Fewest and most words after the verb. */

@@ -59,7 +59,7 @@ async function dispatch(
     );
   }
   if (positionals.length < fewest) {
-    throw usageError(`${command.verb} needs ${command.synopsis}; see its --help`);
+    throw usageError(`it is: remapctl ${command.verb} ${command.synopsis}; see its --help`);
   }
   const invocation: Invocation = {
     values,

@@ -17,7 +17,7 @@ const FD_MAX = 0x7fff_ffff;
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
-const TABLE = {
+export const OPTIONS = {
   'socket-path': { type: 'string' },
   fd: { type: 'string' },
   'blk-file': { type: 'string' },
@@ -139,9 +139,6 @@ function combinationProblem(o: {
   if (o['control-socket'] !== undefined && o['control-socket'] === o['socket-path']) {
     return '--control-socket and --socket-path are the same path; give each its own';
   }
-  if (o['allow-fault-injection'] && o['control-socket'] === undefined) {
-    return '--allow-fault-injection needs --control-socket=PATH, the way faults come in';
-  }
   return undefined;
 }
 
@@ -165,7 +162,7 @@ export function parseDaemonOptions(args: readonly string[]): DaemonCommand {
       `--${later} is not in this version; start one vhost-user-remap with --blk-file per volume`,
     );
   }
-  const { values, positionals } = parseCommandLine(args, TABLE);
+  const { values, positionals } = parseCommandLine(args, OPTIONS);
   if (positionals[0] !== undefined) {
     throw usageError(`'${positionals[0]}' is not an option; name the device with --blk-file=MAIN`);
   }

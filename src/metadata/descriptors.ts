@@ -150,8 +150,6 @@ export class DescriptorStore {
     const sequence = before.sequence + 1;
     const { volumeUuid, logicalBlockSize } = this.#options;
     const page = { volumeUuid, sequence, groupStart: group.start, logicalBlockSize, blocks };
-    // Until it is known to be written, the disk is the only truth.
-    this.#cache.delete(key);
     const offset = group.start * SECTOR_SIZE + (sequence % 2) * DESCRIPTOR_PAGE_SIZE;
     await this.#device(spareIndex).write(encodeDescriptorPage(page), offset);
     this.#keep(key, { sequence, blocks });

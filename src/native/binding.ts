@@ -106,11 +106,9 @@ function load(): NativeModule {
   try {
     addon = createRequire(import.meta.url)('../../../native/build/remap.node') as NativeModule;
   } catch (cause) {
-    throw new RemapError(
-      'NATIVE',
-      `The addon could not be loaded (${cause instanceof Error ? cause.message.split('\n')[0] : cause}); run "npm run build".`,
-      { cause },
-    );
+    const why = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
+    const message = `The addon could not be loaded (${why}); run "npm run build".`;
+    throw new RemapError('NATIVE', message, { cause });
   }
   checkAbi(addon.abi);
   return addon;

@@ -1,6 +1,6 @@
 /** One entry of the remap table: docs/on-disk-format.md, "Remap table". */
 import { LBA_LIMIT, type Lba, lba, type SectorCount, sectorCount } from '../core/units.js';
-import { FormatError, getU48, putU48 } from './fields.js';
+import { FormatError, getU32, getU48, putU48 } from './fields.js';
 
 export const ENTRY_SIZE = 24;
 
@@ -104,12 +104,12 @@ export function encodeEntry(entry: TableEntry, bytes: Buffer, at: number): void 
 
 /** Throws FormatError for an unknown kind or cause, an empty extent, or a field that must be 0. */
 export function decodeEntry(bytes: Buffer, at: number): TableEntry {
-  const kind = KINDS[bytes.readUInt8(at + AT.kind)];
-  const cause = CAUSES[bytes.readUInt8(at + AT.cause)];
+  const kind = KINDS[bytes[at + AT.kind] as number];
+  const cause = CAUSES[bytes[at + AT.cause] as number];
   const start = getU48(bytes, at + AT.start) as Lba;
   const spareStart = getU48(bytes, at + AT.spareStart) as Lba;
-  const spareIndex = bytes.readUInt8(at + AT.spareIndex);
-  const count = bytes.readUInt32LE(at + AT.count) as SectorCount;
+  const spareIndex = bytes[at + AT.spareIndex] as number;
+  const count = getU32(bytes, at + AT.count) as SectorCount;
   if (kind === undefined || cause === undefined || count === 0) {
     throw new FormatError(`the entry at ${at} has an unknown kind or cause, or no sectors`);
   }
@@ -119,8 +119,8 @@ export function decodeEntry(bytes: Buffer, at: number): TableEntry {
   if ((kind !== 'remapped' && spareStart !== 0) || (kind === 'pending' && spareIndex !== 0)) {
     throw new FormatError(`the entry at ${at} names a spare sector it cannot have`);
   }
-  const evidence = bytes.readUInt8(at + AT.evidence);
-  const timeSeconds = bytes.readUInt32LE(at + AT.timeSeconds) + EPOCH_SECONDS;
+  const evidence = bytes[at + AT.evidence] as number;
+  const timeSeconds = getU32(bytes, at + AT.timeSeconds) + EPOCH_SECONDS;
   return { kind, start, count, spareIndex, spareStart, cause, evidence, timeSeconds };
 }
 

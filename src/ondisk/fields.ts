@@ -11,8 +11,19 @@ export class FormatError extends Error {
 export const UUID_SIZE = 16;
 export const UUID_ZERO = '00000000-0000-0000-0000-000000000000';
 
-export const getU48 = (bytes: Buffer, at: number): number =>
-  bytes.readUInt16LE(at + 4) * 2 ** 32 + bytes.readUInt32LE(at);
+/** Without the checks of Buffer.readUInt32LE, for tables of a million entries. */
+export const getU32 = (bytes: Buffer, at: number): number =>
+  ((bytes[at] as number) |
+    ((bytes[at + 1] as number) << 8) |
+    ((bytes[at + 2] as number) << 16) |
+    ((bytes[at + 3] as number) << 24)) >>>
+  0;
+
+export function getU48(bytes: Buffer, at: number): number {
+  const high = (bytes[at + 4] as number) | ((bytes[at + 5] as number) << 8);
+  const low = getU32(bytes, at);
+  return high === 0 ? low : high * 2 ** 32 + low;
+}
 
 export function putU48(bytes: Buffer, at: number, value: number): void {
   bytes.writeUIntLE(value, at, 6);

@@ -81,13 +81,13 @@ export function decodePage(bytes: Buffer): TablePage {
   requireZero(bytes, PAGE_AT.reserved, PAGE_AT.entries, 'a reserved byte of the page');
   const end = PAGE_AT.entries + entryCount * ENTRY_SIZE;
   requireZero(bytes, end, TABLE_PAGE_SIZE, 'a byte after the last entry');
+  const entries: TableEntry[] = [];
+  for (let at = PAGE_AT.entries; at < end; at += ENTRY_SIZE) entries.push(decodeEntry(bytes, at));
   return {
     volumeUuid: getUuid(bytes, PAGE_AT.volumeUuid),
     generation: generation(bytes.readBigUInt64LE(PAGE_AT.generation)),
     pageIndex: bytes.readUInt32LE(PAGE_AT.pageIndex),
     location: bytes.readUInt32LE(PAGE_AT.location),
-    entries: Array.from({ length: entryCount }, (_, i) =>
-      decodeEntry(bytes, PAGE_AT.entries + i * ENTRY_SIZE),
-    ),
+    entries,
   };
 }

@@ -9,8 +9,8 @@ const blockSize = z.union([z.literal(512), z.literal(4096)]);
 
 export const createAnswerSchema = z.object({
   schema: z.literal('create/1'),
-  /** `planned` with --dry-run; `existing` when the spares were this main's already. */
-  state: z.enum(['created', 'planned', 'existing']),
+  /** `planned` with --dry-run: nothing was written. */
+  state: z.enum(['created', 'planned']),
   volume: z.object({
     name: z.string(),
     /** null when planned. */

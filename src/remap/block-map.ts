@@ -1,5 +1,5 @@
 import { SECTOR_SIZE } from '../core/units.js';
-import { GROUP_BLOCKS, type SpareLayout } from '../ondisk/layout.js';
+import { GROUP_BLOCKS, type Group, type SpareLayout } from '../ondisk/layout.js';
 
 /** A run of free blocks inside one group, in blocks. */
 export interface BlockRun {
@@ -33,6 +33,8 @@ export class BlockMap {
   /** No group before this one has a free block. */
   #lowest = 0;
   #free: number;
+  /** The group that `locate` found last. */
+  #located: Group | undefined;
 
   constructor(layout: SpareLayout) {
     this.blockSectors = layout.logicalBlockSize / SECTOR_SIZE;
@@ -53,8 +55,12 @@ export class BlockMap {
    * of one group.
    */
   locate(start: number, count: number): BlockRun {
-    const group = this.#layout.groupOfSector(start);
+    // Neighbours in the table are mostly neighbours on the spare.
+    let group = this.#located;
+    const inside = group !== undefined && start >= group.firstBlock && start < this.#endOf(group);
+    if (!inside) group = this.#layout.groupOfSector(start);
     if (group !== undefined) {
+      this.#located = group;
       const first = (start - group.firstBlock) / this.blockSectors;
       const blocks = count / this.blockSectors;
       const whole = Number.isInteger(first) && Number.isInteger(blocks) && blocks > 0;
@@ -111,6 +117,10 @@ export class BlockMap {
     }
     this.#lowest = this.#layout.groupCount;
     return undefined;
+  }
+
+  #endOf(group: Group): number {
+    return group.firstBlock + GROUP_BLOCKS * this.blockSectors;
   }
 
   #run(group: number, first: number, most: number): BlockRun | undefined {

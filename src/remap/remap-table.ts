@@ -71,22 +71,24 @@ export class RemapTable {
     return this.#pending.overlapping(start, count);
   }
 
-  remapped(): Iterable<TableEntry> {
-    return this.#remapped;
+  /** All remapped entries, in order. */
+  remapped(): readonly TableEntry[] {
+    return this.#remapped.toArray();
   }
 
-  pending(): Iterable<TableEntry> {
-    return this.#pending;
+  /** All pending entries, in order. */
+  pending(): readonly TableEntry[] {
+    return this.#pending.toArray();
   }
 
   /** In no particular order. */
-  *retired(): IterableIterator<TableEntry> {
-    for (const entries of this.#retired.values()) yield* entries;
+  retired(): readonly TableEntry[] {
+    return [...this.#retired.values()].flatMap((entries) => entries.toArray());
   }
 
   /** Remapped entries whose data is on spare `spareIndex`, in order of main; looks at all. */
-  *onSpare(spareIndex: number): IterableIterator<TableEntry> {
-    for (const entry of this.#remapped) if (entry.spareIndex === spareIndex) yield entry;
+  onSpare(spareIndex: number): readonly TableEntry[] {
+    return this.remapped().filter((entry) => entry.spareIndex === spareIndex);
   }
 
   /** What a commit must add and remove for `edits` to hold. Runs of one kind do not overlap. */

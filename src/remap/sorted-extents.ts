@@ -78,9 +78,9 @@ export class SortedExtents<T extends Run> {
     return found;
   }
 
-  /** In order of start. */
-  *[Symbol.iterator](): IterableIterator<T> {
-    for (const chunk of this.#chunks) yield* chunk;
+  /** A copy, in order of start: several times faster to go through than an iterator. */
+  toArray(): T[] {
+    return ([] as T[]).concat(...this.#chunks);
   }
 
   /** Index of the last chunk whose first run starts at or before `start`; -1 for none. */

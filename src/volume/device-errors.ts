@@ -3,9 +3,7 @@ import type { Logger } from '../core/log.js';
 import type { BackendEvent } from '../native/abi.js';
 import { Operation } from '../native/abi.js';
 import { classifyErrno, errnoName } from './io-error.js';
-
-/** A device that fails does so thousands of times a second; one line of each kind is enough. */
-const LOG_EVERY_MS = 5000;
+import { LogLimiter } from './log-limiter.js';
 
 const OPERATIONS = Object.fromEntries(Object.entries(Operation).map(([k, v]) => [v, k]));
 
@@ -19,15 +17,14 @@ const ADVICE: Readonly<Record<string, string>> = {
 export class DeviceErrors {
   readonly #paths: readonly string[];
   readonly #logger: Logger;
-  readonly #clock: Clock;
-  readonly #lines = new Map<string, { atMs: number; unsaid: number }>();
+  readonly #limiter: LogLimiter;
   readonly #gone = new Map<number, string>();
 
   /** `paths`: main, then the spares. */
   constructor(paths: readonly string[], { logger, clock }: { logger: Logger; clock: Clock }) {
     this.#paths = paths;
     this.#logger = logger;
-    this.#clock = clock;
+    this.#limiter = new LogLimiter(clock);
   }
 
   /** Why device `index` does not answer any more, a clause; undefined while it does. */
@@ -46,20 +43,12 @@ export class DeviceErrors {
   }
 
   #log(event: BackendEvent, errno: string, operation: string): void {
-    const key = `${event.device} ${errno} ${operation}`;
-    const now = this.#clock.monotonicMs();
-    const line = this.#lines.get(key);
-    if (line !== undefined && now - line.atMs < LOG_EVERY_MS) {
-      line.unsaid++;
-      return;
-    }
-    this.#lines.set(key, { atMs: now, unsaid: 0 });
     const { lba, count } = event;
     const device = this.#paths[event.device];
-    const more = line?.unsaid ?? 0;
-    this.#logger.error(
-      { device, errno, operation, lba, count, more },
-      `I/O failed: ${ADVICE[errno] ?? 'no bad block, so nothing is remapped; look at the device'}`,
-    );
+    const advice = ADVICE[errno] ?? 'no bad block, so nothing is remapped; look at the device';
+    this.#limiter.line(`${event.device} ${errno} ${operation}`, (more) => {
+      const fields = { device, errno, operation, lba, count, more };
+      this.#logger.error(fields, `I/O failed: ${advice}`);
+    });
   }
 }

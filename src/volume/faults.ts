@@ -9,7 +9,7 @@ interface Named {
 }
 
 export class Faults {
-  readonly #devices: readonly Named[];
+  #devices: readonly Named[];
   readonly allowed: boolean;
 
   /** `devices`: main, then the spares in the order of their index. */
@@ -56,6 +56,11 @@ export class Faults {
     return this.#devices
       .filter((one) => name === undefined || one.name === name)
       .reduce((sum, one) => sum + one.device.native.clearFaults(id), 0);
+  }
+
+  /** Before the devices are closed; there are no rules from then on. */
+  close(): void {
+    this.#devices = [];
   }
 
   #rows(): FaultRow[] {

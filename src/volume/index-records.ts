@@ -7,8 +7,8 @@ import { gapsIn, type Run, unionOf } from '../remap/edit-runs.js';
 export interface IndexSource {
   remappedIn(start: number, count: number): readonly TableEntry[];
   pendingIn(start: number, count: number): readonly TableEntry[];
-  remapped(): Iterable<TableEntry>;
-  pending(): Iterable<TableEntry>;
+  remapped(): readonly TableEntry[];
+  pending(): readonly TableEntry[];
 }
 
 /** Records for the whole of `ranges`, whatever the index says there now. */
@@ -32,7 +32,7 @@ export function* indexChanges(table: IndexSource, ranges: readonly Run[]): Gener
 /** Records for an index that is still empty. */
 export function* wholeIndex(table: IndexSource): Generator<IndexChange> {
   for (const entry of table.remapped()) yield record(entry, entry, 0);
-  yield* indexChanges(table, [...table.pending()]);
+  yield* indexChanges(table, table.pending());
 }
 
 function record(run: Run, entry: TableEntry | undefined, flags: number): IndexChange {

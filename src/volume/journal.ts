@@ -107,7 +107,8 @@ export class Journal {
     try {
       await this.#persist(commitment, change);
     } catch (e) {
-      if (!(e instanceof RemapError && e.code === 'META_FULL')) this.#failure = sentence(e);
+      if (!(e instanceof RemapError && e.code === 'META_FULL'))
+        this.#failure = sentence(e).replace(/\.$/, '');
       throw e;
     }
     table.apply(change);
@@ -121,7 +122,8 @@ export class Journal {
     const { store, descriptors, spares, logger } = this.#parts;
     const blocks = describe(edits, freed);
     try {
-      await descriptors.update(blocks, generation(store.generation + 1n));
+      const next = generation(store.generation + 1n);
+      if (blocks.length > 0) await descriptors.update(blocks, next);
     } catch (e) {
       // They are a second witness for a rebuild; the table itself does not lean on them.
       logger.warn({ err: e }, 'the descriptors of a spare could not be written');

@@ -45,6 +45,8 @@ export class Mover {
   readonly #parts: MoverParts;
   #last: Promise<unknown> = Promise.resolve();
   #stopping = false;
+  /** What recover() was told since its last move began. */
+  #readable: Run[] = [];
 
   constructor(parts: MoverParts) {
     this.#parts = parts;
@@ -53,7 +55,9 @@ export class Mover {
   /** Throws RANGE, META_COMMIT, META_FULL; what was moved before stays moved. */
   add(extents: readonly ExtentMessage[]): Promise<MoveReport> {
     const runs = checkExtents(extents, this.#parts);
-    return this.#queue(() => this.#move(runs, (batch, tally) => this.#toSpare(batch, tally)));
+    return this.#queue(() =>
+      this.#move(runs, (batch, tally) => this.#toSpare(batch, tally, 'administrator')),
+    );
   }
 
   /** Throws RANGE, NOT_REMAPPED when nothing of it is remapped, META_COMMIT. */
@@ -70,6 +74,30 @@ export class Mover {
         );
       }
       return this.#move(runs, (batch, tally) => this.#toMain(batch, tally));
+    });
+  }
+
+  /**
+   * Pending blocks of main that could be read after all: copied to a spare before they cannot be
+   * read again (design section 3). Many reads may report the same blocks; one move takes them all.
+   */
+  recover(run: Run): void {
+    this.#readable.push(run);
+    if (this.#readable.length > 1) return;
+    this.#queue(async () => {
+      const { table } = this.#parts;
+      const readable = this.#readable.splice(0);
+      const pending = new Map<number, Run>();
+      for (const { start, count } of readable) {
+        for (const entry of table.pendingIn(start, count)) pending.set(entry.start, entry);
+      }
+      const runs = [...pending.values()]
+        .sort((a, b) => a.start - b.start)
+        .flatMap((entry) => gapsIn(entry, table.remappedIn(entry.start, entry.count)));
+      if (runs.length === 0) return;
+      await this.#move(runs, (batch, tally) => this.#toSpare(batch, tally, 'read-error'));
+    }).catch((err) => {
+      this.#parts.logger.error({ err }, `pending blocks stay pending: ${sentence(err)}`);
     });
   }
 
@@ -109,9 +137,12 @@ export class Mover {
   }
 
   /** Those of `batch` that are still on main go to a spare. */
-  async #toSpare(batch: readonly Run[], tally: Tally): Promise<void> {
+  async #toSpare(
+    batch: readonly Run[],
+    tally: Tally,
+    cause: 'administrator' | 'read-error',
+  ): Promise<void> {
     const { table, pool, journal, clock } = this.#parts;
-    const cause = 'administrator' as const;
     const orders = batch.flatMap((run) => {
       const gaps = gapsIn(run, table.remappedIn(run.start, run.count));
       return gaps.map((gap) => ({ ...gap, owner: undefined, cause }));

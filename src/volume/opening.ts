@@ -146,10 +146,9 @@ function loadTable(store: MetadataStore, main: FileDevice): { table: RemapTable;
   try {
     table.load(store.entries());
     pool.load(table.remapped(), table.retired());
-    for (const entries of [table.remapped(), table.pending()]) {
-      for (const { start, count } of entries) {
-        if (start + count > main.sizeSectors) throw new RangeError(`${start} is past the end`);
-      }
+    for (const last of [table.remapped().at(-1), table.pending().at(-1)]) {
+      if (last === undefined || last.start + last.count <= main.sizeSectors) continue;
+      throw new RangeError(`sector ${last.start} is past the end of ${main.path}`);
     }
   } catch (cause) {
     throw new RemapError(

@@ -10,6 +10,7 @@ import type { SparePool, SpareRun } from '../remap/spare-pool.js';
 import { type Arrival, type BatchPlan, planBatch } from './batch.js';
 import { classifyErrno } from './io-error.js';
 import type { Journal } from './journal.js';
+import { LogLimiter } from './log-limiter.js';
 import {
   type PlacementMeans,
   type PlacementResult,
@@ -40,9 +41,11 @@ export class Reallocator {
   #waiting: Arrival[] = [];
   #running: Promise<void> | undefined;
   #exhausted = false;
+  readonly #limiter: LogLimiter;
 
   constructor(parts: ReallocatorParts) {
     this.#parts = parts;
+    this.#limiter = new LogLimiter(parts.clock);
   }
 
   /** The last block that needed a spare block found none. */
@@ -119,7 +122,9 @@ export class Reallocator {
     try {
       await journal.commit({ edits });
     } catch (err) {
-      logger.error({ err, sectors: sum(plan.place) }, `writes had to be failed: ${sentence(err)}`);
+      this.#limiter.line('commit', () => {
+        logger.error({ err, sectors: sum(plan.place) }, `writes had to fail: ${sentence(err)}`);
+      });
       // Known to be on no disk: the table had no room, and nothing was tried.
       if (journal.failure === undefined) for (const run of result.placed) pool.release(run);
       return new Set(plan.writes);
@@ -174,13 +179,13 @@ export class Reallocator {
     if (result.placed.length > 0) logger.warn(summary, 'bad blocks remapped');
     if (plan.pending.length > 0) logger.error(summary, 'sectors cannot be read');
     const exhausted = result.failed.some((failure) => failure.reason === 'exhausted');
-    if (exhausted) {
-      logger.error(
-        { sectors: sum(result.failed) },
-        'writes had to be failed: no spare block is free; move the data off this disk',
-      );
-    } else if (result.failed.length > 0) {
-      logger.error({ sectors: sum(result.failed) }, 'writes had to be failed: the spare refused');
+    if (result.failed.length > 0) {
+      const why = exhausted
+        ? 'no spare block is free; move the data off this disk'
+        : 'the spare refused them; look at it';
+      this.#limiter.line(why, (more) => {
+        logger.error({ sectors: sum(result.failed), more }, `writes had to fail: ${why}`);
+      });
     }
     if (plan.place.length > 0) this.#exhausted = exhausted;
   }

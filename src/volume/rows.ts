@@ -5,20 +5,31 @@ import type { RemapTable } from '../remap/remap-table.js';
 
 /** All remaps and all pending extents, in order of the volume. */
 export function listRows(table: RemapTable): { remaps: RemapRow[]; pending: PendingRow[] } {
+  const isoTime = isoTimes();
+  const common = (entry: TableEntry): PendingRow => ({
+    lba: entry.start,
+    count: entry.count,
+    cause: entry.cause,
+    evidence: entry.evidence,
+    time: isoTime(entry.timeSeconds),
+  });
   return {
-    remaps: Array.from(table.remapped(), (entry) => ({
+    remaps: table.remapped().map((entry) => ({
       ...common(entry),
       spare: entry.spareIndex,
       spareLba: entry.spareStart,
     })),
-    pending: Array.from(table.pending(), common),
+    pending: table.pending().map(common),
   };
 }
 
-const common = (entry: TableEntry): PendingRow => ({
-  lba: entry.start,
-  count: entry.count,
-  cause: entry.cause,
-  evidence: entry.evidence,
-  time: new Date(entry.timeSeconds * 1000).toISOString(),
-});
+/** Entries come in bursts of one second: each is spelled out once. */
+function isoTimes(): (seconds: number) => string {
+  let last = Number.NaN;
+  let text = '';
+  return (seconds) => {
+    if (seconds !== last) text = new Date(seconds * 1000).toISOString();
+    last = seconds;
+    return text;
+  };
+}

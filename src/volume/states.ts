@@ -70,8 +70,8 @@ export function problemsOf(facts: Facts): Problem[] {
   if (facts.pendingSectors > 0) {
     add(
       'PENDING_SECTORS',
-      `${facts.pendingSectors} sectors could not be read; restore what they held, a write makes ` +
-        'them good.',
+      `${sectors(facts.pendingSectors)} could not be read; restore what was there, a write makes ` +
+        'them good again.',
     );
   }
   return problems;
@@ -96,3 +96,5 @@ function spareProblems(facts: Facts, add: (code: Problem['code'], message: strin
     add('SPARE_LOW', `Only ${free} of ${total} spare sectors are free; plan to replace the disk.`);
   }
 }
+
+const sectors = (n: number): string => (n === 1 ? '1 sector' : `${n} sectors`);

@@ -21,6 +21,7 @@ import { DeviceErrors } from './device-errors.js';
 import { Faults } from './faults.js';
 import { wholeIndex } from './index-records.js';
 import { Journal } from './journal.js';
+import { LogLimiter } from './log-limiter.js';
 import { Mover } from './mover.js';
 import { type OpenedVolume, openStorage, type VolumeMeans } from './opening.js';
 import type { VolumeOptions } from './options.js';
@@ -50,6 +51,7 @@ export class Volume implements VolumeControl {
   readonly #backend: Backend;
   readonly #faults: Faults;
   readonly #errors: DeviceErrors;
+  readonly #limiter: LogLimiter;
   /** undefined without a spare, or when nothing may be written. */
   readonly #remapping: Remapping | undefined;
   readonly #queues = new Set<number>();
@@ -67,6 +69,7 @@ export class Volume implements VolumeControl {
     this.#faults = new Faults(devices, options.allowFaultInjection);
     const paths = devices.map((device) => device.path);
     this.#errors = new DeviceErrors(paths, means);
+    this.#limiter = new LogLimiter(means.clock);
     this.#backend = this.#startBackend();
     try {
       this.#remapping = this.#startRemapping();
@@ -172,6 +175,7 @@ export class Volume implements VolumeControl {
       // The guest was told nothing about what it did not flush; a failure is only worth a line.
       await device.flush().catch((err) => this.#logger.error({ err }, 'the last flush failed'));
     }
+    this.#faults.close();
     await this.#storage.close();
   }
 
@@ -197,8 +201,10 @@ export class Volume implements VolumeControl {
           if (running) this.#queues.add(index);
           else this.#queues.delete(index);
         },
-        recovered: ({ lba, count }) =>
-          this.#logger.info({ lba, count }, 'pending sectors could be read after all'),
+        recovered: ({ lba, count }) => {
+          this.#logger.info({ lba, count }, 'pending sectors could be read after all');
+          this.#remapping?.mover.recover({ start: lba, count });
+        },
         deviceError: (event) => this.#deviceError(event),
         log: (level, text) => this.#log(level, text),
       });

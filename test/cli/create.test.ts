@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { run } from '../../src/cli/run.js';
 import { FileDevice } from '../../src/device/file-device.js';
 import { createAnswerSchema } from '../../src/protocol/device-answers.js';
+import { errorAnswerSchema } from '../../src/protocol/messages.js';
 import { tempDirectory } from '../fixtures/temp-directory.js';
 import { MemoryTerminal } from '../fixtures/terminal.js';
 
@@ -24,12 +25,12 @@ function setUp(t: Test) {
     truncateSync(path, bytes);
     return path;
   };
-  return { directory, file, main: file('main', 64 * MIB), spare: file('spare', 16 * MIB) };
+  return { directory, file, main: file('main', 16 * MIB), spare: file('spare', 16 * MIB) };
 }
 
 const digest = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
 
-t.test('plan, create, create again', async (t) => {
+t.test('plan, create, create again by force only', async (t) => {
   const { main, spare } = setUp(t);
   const blank = [digest(main), digest(spare)];
   const args = ['create', main, `--spare=${spare}`, '--name=vm1', '--json'];
@@ -39,7 +40,7 @@ t.test('plan, create, create again', async (t) => {
   t.match(plan, {
     schema: 'create/1',
     state: 'planned',
-    volume: { name: 'vm1', uuid: null, mainPath: main, sizeSectors: 131072, logicalBlockSize: 512 },
+    volume: { name: 'vm1', uuid: null, mainPath: main, sizeSectors: 32768, logicalBlockSize: 512 },
     spares: [{ path: spare, sizeSectors: 32768, contents: null }],
   });
   t.equal(plan.spares[0]?.zones.length, 5);
@@ -52,9 +53,17 @@ t.test('plan, create, create again', async (t) => {
   const formatted = digest(spare);
   t.not(formatted, blank[1]);
 
-  const again = createAnswerSchema.parse(JSON.parse((await remapctl(args)).stdout));
-  t.match(again, { state: 'existing', volume: { uuid: created.volume.uuid } });
-  t.equal(digest(spare), formatted, 'nothing written');
+  for (const more of [[], ['--dry-run']]) {
+    const again = await remapctl([...args, ...more]);
+    t.match(errorAnswerSchema.parse(JSON.parse(again.stdout)), {
+      error: { code: 'SPARE_NOT_BLANK', message: `${spare} is formatted for ${main} already` },
+    });
+    t.equal(again.status, 1);
+    t.equal(digest(spare), formatted, 'nothing written');
+  }
+  const anew = createAnswerSchema.parse(JSON.parse((await remapctl([...args, '--force'])).stdout));
+  t.not(anew.volume.uuid, created.volume.uuid);
+  t.match(anew.spares, [{ contents: /remapped data of the volume vm1/ }]);
 });
 
 t.test('for a person', async (t) => {
@@ -65,7 +74,7 @@ t.test('for a person', async (t) => {
     stdout.replaceAll(main, 'MAIN').replaceAll(spare, 'A_SPARE').replace(/ +/g, ' '),
     ` volume: main
  state: not written yet: this is what create would do without --dry-run
- main: MAIN, 131072 sectors (64 MiB), blocks of 512 bytes
+ main: MAIN, 32768 sectors (16 MiB), blocks of 512 bytes
  spare: A_SPARE, 16 MiB, 20832 sectors (10.2 MiB) to remap into
 
 metadata, in bytes of the spare:
@@ -83,20 +92,20 @@ t.test('what is refused, with nothing changed', async (t) => {
   const { directory, main, spare, file } = setUp(t);
   const used = file('used', 8 * MIB);
   writeFileSync(used, 'precious', { flag: 'r+' });
-  const other = file('other', 64 * MIB);
+  const other = file('other', 16 * MIB);
   const theirs = file('theirs', 8 * MIB);
   t.equal((await remapctl(['create', other, `--spare=${theirs}`])).status, 0);
   const small = file('small', 8 * MIB - 4096);
-  const odd = file('odd', 64 * MIB + 512);
+  const odd = file('odd', 16 * MIB + 512);
   const held = file('held', 8 * MIB);
-  const holder = await FileDevice.open(held, { readOnly: false, exclusive: true });
+  const holder = FileDevice.open(held, { readOnly: false, exclusive: true });
   t.teardown(() => holder.close());
   linkSync(main, join(directory, 'hard'));
   symlinkSync(main, join(directory, 'soft'));
 
   const cases: [string[], number, RegExp][] = [
     [[main], 2, /create needs --spare=SPARE/],
-    [[`--spare=${spare}`], 2, /create needs MAIN --spare=SPARE/],
+    [[`--spare=${spare}`], 2, /it is: remapctl create MAIN --spare=SPARE/],
     [[main, main, `--spare=${spare}`], 2, /does not know what to do with/],
     [[main, `--spare=${spare}`, '--logical-block-size=1024'], 2, /is 512 or 4096, not '1024'/],
     [[main, `--spare=${spare}`, `--name=${'n'.repeat(49)}`], 2, /at most 48 bytes/],

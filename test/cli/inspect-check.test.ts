@@ -145,9 +145,14 @@ t.test('what is no spare', async (t) => {
     stderr: /carries no metadata/,
     answer: { verdict: 'absent', source: null, config: null, table: null },
   });
+  const text = await remapctl('inspect', main);
+  t.match(text, { status: 1, stdout: '', stderr: /^remapctl: .* carries no metadata: / });
   t.match(await check(main), { status: 1, answer: { problems: [{ code: 'META_ABSENT' }] } });
   for (const verb of ['inspect', 'check']) {
-    t.match(await remapctl(verb), { status: 2, stderr: new RegExp(`${verb} needs SPARE`) });
+    t.match(await remapctl(verb), {
+      status: 2,
+      stderr: new RegExp(`it is: remapctl ${verb} SPARE`),
+    });
     const none = await remapctl(verb, join(directory, 'none'), '--json');
     t.match(none, { status: 1, stderr: /Cannot open/ });
     t.match(errorAnswerSchema.parse(JSON.parse(none.stdout)), { error: { code: 'DEVICE_OPEN' } });
@@ -156,7 +161,7 @@ t.test('what is no spare', async (t) => {
 
 t.test('a spare in use: inspect looks on, check --repair is refused', async (t) => {
   const { spare } = await setUp(t);
-  const holder = await FileDevice.open(spare, { readOnly: false, exclusive: true });
+  const holder = FileDevice.open(spare, { readOnly: false, exclusive: true });
   t.teardown(() => holder.close());
   t.equal((await inspect(spare)).status, 0);
   t.match(await remapctl('check', spare, '--repair'), {

@@ -96,10 +96,6 @@ const BAD: readonly [string, string][] = [
     '--control-socket and --socket-path are the same path; give each its own',
   ],
   [
-    '--fd=3 --blk-file=m --allow-fault-injection',
-    '--allow-fault-injection needs --control-socket=PATH, the way faults come in',
-  ],
-  [
     `--fd=3 --blk-file=m --name=${'n'.repeat(49)}`,
     '--name is at most 48 bytes of UTF-8 without control characters',
   ],

@@ -58,7 +58,7 @@ const digest = (path: string) => createHash('sha256').update(readFileSync(path))
 
 t.test('a volume is made, served, found again', async (t) => {
   const { at, file } = setUp(t);
-  const [main, spare] = [file('main', 64 * MIB), file('spare', 16 * MIB)];
+  const [main, spare] = [file('main', 16 * MIB), file('spare', 16 * MIB)];
   const words = [`--socket-path=${at('v')}`, `--control-socket=${at('c')}`, `--blk-file=${main}`];
   let uuid: string | null = null;
   await serving([...words, `--spare=${spare}`, '--create', '--name=vm1'], async () => {
@@ -69,7 +69,7 @@ t.test('a volume is made, served, found again', async (t) => {
         name: 'vm1',
         state: 'healthy',
         mainPath: main,
-        sizeSectors: 131072,
+        sizeSectors: 32768,
         logicalBlockSize: 512,
         remaps: { extents: 0, sectors: 0 },
         spares: [{ path: spare, state: 'healthy' }],
@@ -113,7 +113,7 @@ t.test('without a spare it passes through, read-only writes nothing', async (t) 
 
 t.test('a bad start: one sentence, nothing changed, nothing left behind', async (t) => {
   const { directory, at, file } = setUp(t);
-  const [main, spare] = [file('main', 64 * MIB), file('spare', 8 * MIB)];
+  const [main, spare] = [file('main', 16 * MIB), file('spare', 8 * MIB)];
   const base = [`--socket-path=${at('v')}`, `--control-socket=${at('c')}`];
   const start = (...words: string[]) => serving([...base, ...words]);
   await start(`--blk-file=${main}`, `--spare=${spare}`, '--create');
@@ -122,14 +122,14 @@ t.test('a bad start: one sentence, nothing changed, nothing left behind', async 
   const small = file('small', 8 * MIB - 4096);
   const used = file('used', 8 * MIB);
   writeFileSync(used, 'precious', { flag: 'r+' });
-  const other = file('other', 64 * MIB);
-  const grown = file('grown', 32 * MIB);
+  const other = file('other', 16 * MIB);
+  const grown = file('grown', 8 * MIB);
   const grownSpare = file('grown-spare', 8 * MIB);
   await start(`--blk-file=${grown}`, `--spare=${grownSpare}`, '--create');
-  truncateSync(grown, 33 * MIB);
-  const odd = file('odd', 64 * MIB + 512);
+  truncateSync(grown, 9 * MIB);
+  const odd = file('odd', 16 * MIB + 512);
   const held = file('held', 8 * MIB);
-  const holder = await FileDevice.open(held, { readOnly: false, exclusive: true });
+  const holder = FileDevice.open(held, { readOnly: false, exclusive: true });
   t.teardown(() => holder.close());
   symlinkSync(main, at('link'));
   const server = createServer();

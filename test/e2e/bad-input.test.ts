@@ -169,7 +169,7 @@ const BOUND: Refusal[] = [
     arrange: async (t, f) => {
       await formatted(t, f);
       truncateSync(f.main, SIZES.mainBytes - (1 << 20));
-      return [...serveArguments(f), '--create'];
+      return serveArguments(f);
     },
   },
   {
@@ -193,7 +193,7 @@ const BOUND: Refusal[] = [
   },
   {
     name: 'main held by another back-end',
-    says: /main\.img.*(another process|in use|holds|held)/,
+    says: /main\.img.*held by another process/,
     arrange: async (t, f) => {
       await Daemon.serve(t, f);
       const spare = sparseFile(join(f.directory, 'new.img'), SIZES.spareBytes);
@@ -203,7 +203,7 @@ const BOUND: Refusal[] = [
   },
   {
     name: 'spare held by another back-end',
-    says: /spare\.img.*(another process|in use|holds|held)/,
+    says: /spare\.img.*held by another process/,
     arrange: async (t, f) => {
       await Daemon.serve(t, f);
       const main = copyOf(f, f.main, 'new.img');
@@ -376,12 +376,22 @@ const OFFLINE: Refusal[] = [
     },
   },
   {
-    name: 'create: spare of a volume',
-    says: /--force|volume/,
+    name: 'create: spare of this volume already',
+    says: /already/,
     program: 'remapctl',
     arrange: async (t, f) => {
       await formatted(t, f);
       return ['create', f.main, `--spare=${f.spare}`];
+    },
+  },
+  {
+    name: 'create: spare of another volume',
+    says: /--force/,
+    program: 'remapctl',
+    arrange: async (t, f) => {
+      await formatted(t, f);
+      const main = sparseFile(join(f.directory, 'other.img'), SIZES.mainBytes);
+      return ['create', main, `--spare=${f.spare}`];
     },
   },
   {
@@ -391,8 +401,8 @@ const OFFLINE: Refusal[] = [
     arrange: (_, f) => ['create', f.main, `--spare=${f.main}`],
   },
   {
-    name: 'create: spare in use',
-    says: /spare\.img.*(another process|in use|holds|held)/,
+    name: 'create: devices in use, forced',
+    says: /\.img is held by another process/,
     program: 'remapctl',
     arrange: async (t, f) => {
       await Daemon.serve(t, f);

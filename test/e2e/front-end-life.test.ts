@@ -1,7 +1,7 @@
 /** Front-ends come, go, stop, start and die; the back-end goes on, or ends as it should. */
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import t, { type Test } from 'tap';
 import { Daemon, serveArguments, type VolumeFiles, volumeFiles } from '../fixtures/daemon.js';
 import {
@@ -9,10 +9,12 @@ import {
   FEATURES_ALL,
   FrontEnd,
   type FrontEndOptions,
+  listeningSocket,
   PROTOCOL,
   PROTOCOL_ALL,
   STATUS,
   type StartStep,
+  socketPair,
   TYPE,
 } from '../fixtures/front-end.js';
 import { Prng } from '../fixtures/prng.js';
@@ -249,16 +251,13 @@ t.test(
   },
 );
 
-const descriptorOf = (handle: Server | Socket): number =>
-  (handle as unknown as { _handle: { fd: number } })._handle.fd;
-
 t.test('--fd, a listening socket', async (t) => {
   const files = volumeFiles(t);
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(files.socket, resolve));
+  const listening = listeningSocket(files.socket);
   const args = ['--fd=3', ...serveArguments(files).slice(1), '--create'];
-  const daemon = await Daemon.start(t, args, { fds: [descriptorOf(server)] });
-  for (let i = 0; i < 2; i++) {
+  const daemon = await Daemon.start(t, args, { fds: [listening] });
+  closeSync(listening);
+  for (let i = 0; i < 3; i++) {
     const fe = frontEnd(t, files);
     await fe.connect();
     await fe.start();
@@ -266,28 +265,21 @@ t.test('--fd, a listening socket', async (t) => {
     fe.close();
   }
   t.equal(await daemon.stop(), 0);
-  server.close();
 });
 
 t.test('--fd, a connected socket: ends with its front-end', async (t) => {
   const files = volumeFiles(t);
-  const server = createServer({ pauseOnConnect: true });
-  await new Promise<void>((resolve) => server.listen(files.socket, resolve));
-  const accepted = once(server, 'connection') as Promise<[Socket]>;
-  const ours = connect(files.socket);
-  await once(ours, 'connect');
-  const [theirs] = await accepted;
+  const [ours, theirs] = socketPair();
   const args = ['--fd=3', ...serveArguments(files).slice(1), '--create'];
-  const daemon = await Daemon.start(t, args, { fds: [descriptorOf(theirs)] });
-  theirs.destroy();
+  const daemon = await Daemon.start(t, args, { fds: [theirs] });
+  closeSync(theirs);
   const fe = frontEnd(t, files);
-  await fe.connect(descriptorOf(ours));
-  ours.destroy();
+  await fe.connect(ours);
+  closeSync(ours);
   await fe.start();
   await roundTrip(t, fe);
   fe.close();
   t.equal(await daemon.exited, 0, 'nothing is left to serve');
-  server.close();
 });
 
 t.test('--fd, not a socket', async (t) => {

@@ -141,7 +141,7 @@ test('random commits, crashes and damage never lose what was acknowledged', asyn
   let acknowledged = contentOf(current.entries());
   let next = 0;
   let crashes = 0;
-  for (let step = 0; step < 80; step++) {
+  for (let step = 0; step < 60; step++) {
     const add = remaps(layout, next % 4000, prng.below(300));
     next += add.length;
     const remove = [...current.entries()].filter(() => prng.below(15) === 0);

@@ -115,6 +115,15 @@ test('a copy that stands elsewhere is told by its own offset', async (t) => {
   t.equal((await openSim([spare])).tolerance(), 4);
 });
 
+test('a zone found to lack a page is mended at open', async (t) => {
+  const { spare, layout } = await filled();
+  const at = layout.pageOffset(0, 0);
+  spare.damage(at, Buffer.alloc(layout.pageCapacity * TABLE_PAGE_SIZE, 1));
+  const opened = await openSim([spare]);
+  t.equal(opened.health.metadataRepairsTotal, 1);
+  t.strictSame((await opened.scrub({ repair: false })).findings, []);
+});
+
 /** Sets one feature bit in the newest slot of every copy, all sums right. */
 function setFeature(spare: SimDevice, field: number): void {
   const layout = layoutOf(spare.sizeBytes, 512);
@@ -213,6 +222,18 @@ test('nothing of an older volume comes back after a forced create', async (t) =>
   const layout = layoutOf(size, 512);
   for (const offset of layout.zoneOffsets.slice(0, 4)) spare.damage(offset, Buffer.alloc(MIB, 7));
   t.equal((await openSim(spares)).volumeUuid, fresh.volumeUuid);
+});
+
+test('of two layouts the one counts that more copies have', async (t) => {
+  const size = 256 * MIB;
+  const { spares } = await simVolume({ sizes: [size], logicalBlockSize: 4096 });
+  const [other] = spares as [SimDevice];
+  const { spares: own, store } = await simVolume({ sizes: [size] });
+  const [spare] = own as [SimDevice];
+  for (const offset of layoutOf(size, 4096).zoneOffsets.slice(1)) {
+    spare.damage(offset, other.peek(offset, 2 * SUPERBLOCK_SIZE));
+  }
+  t.equal((await openSim([spare], false)).volumeUuid, store.volumeUuid);
 });
 
 test('one stale copy alone says that it may be old', async (t) => {

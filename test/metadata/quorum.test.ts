@@ -15,7 +15,7 @@ import {
  *   n new        o old: 9 is its newest      O older: 8          t torn: 10 cut short over 8
  *   r rotten     f foreign, generation 20    m misplaced, 10     x unreadable
  *   N new, of another history                h new, and its other slot is unreadable
- *   y 9, and slot 0 unreadable               b blank             1 generation 1, fresh
+ *   p 9, of another history           y 9, and slot 0 unreadable               b blank             1 generation 1, fresh
  */
 const OURS = 'ours';
 const slot = (n: number, options: Partial<Extract<SlotObservation, { kind: 'valid' }>> = {}) => ({
@@ -42,6 +42,7 @@ const COPIES: Record<string, CopyObservation> = {
   m: [slot(10, { inPlace: false }), slot(9, { inPlace: false })],
   x: [unreadable, unreadable],
   N: [slot(10, { digest: 'another' }), slot(9)],
+  p: [slot(8), slot(9, { digest: 'another' })],
   h: [slot(10), unreadable],
   y: [unreadable, slot(9)],
   b: [blank, blank],
@@ -106,6 +107,8 @@ const TABLE: [copies: string, verdict: string, why: string][] = [
   ['nffff', '20 fgggg 3', 'the spare is the other volume’s'],
   ['nnnnN', 'fork', 'two histories'],
   ['nNrrr', 'fork', ''],
+  ['opnnn', '10 ssggg 2', 'what is not the newest does not matter'],
+  ['oprrr', 'fork', ''],
   ['NNNNo', '10 ggggs 3', 'one history, whichever'],
 ];
 

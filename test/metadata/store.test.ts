@@ -29,6 +29,10 @@ test('what is committed is there after opening again', async (t) => {
   t.match(result, { generation: 2n, copiesDurable: 5, bytesWritten: 5 * 24 * KIB });
   await store.commit({ remove: entries.slice(3, 5), add: [remapOf(layout, 99)] });
 
+  const [spare] = spares as [SimDevice];
+  const headerOf = (g: bigint): Buffer => spare.peek(layout.slotOffset(1, g as never), 512);
+  t.equal(headerOf(3n).toString('hex', 72, 88), headerOf(2n).toString('hex', 88, 104), 'parent');
+
   const again = await openSim(spares);
   t.equal(again.generation, 3n);
   t.equal(again.volumeUuid, store.volumeUuid);
@@ -287,8 +291,10 @@ test('a scrub finds and mends rot, in superblocks and in pages', async (t) => {
   ];
   t.match(looked, { copiesChecked: 5, pagesChecked: 10, findings });
   t.equal(store.tolerance(), 2);
+  const before = store.bytesWritten;
   const mended = await store.scrub();
   t.match(mended.findings, [{ repaired: true }, { repaired: true }]);
+  t.equal(store.bytesWritten - before, SUPERBLOCK_SIZE + TABLE_PAGE_SIZE, 'and nothing else');
   t.equal(store.tolerance(), 4);
   t.equal(store.health.metadataRepairsTotal, 2);
   t.strictSame((await store.scrub()).findings, []);

@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "native/libvhost_user.h"
+#include "native/vhost_message.h"
 
 namespace remap::test {
 

@@ -25,7 +25,7 @@ TEST_CASE("inflight: what was taken and not returned comes back oldest first") {
   Memory memory;
   InflightLog log(memory.region(), kSize);
   CHECK_FALSE(log.resumes());
-  log.initialise();
+  log.initialise(0);
   for (uint16_t head : {5, 0, 7, 2}) log.taken(head);
   log.link(0);
   log.returned(1);
@@ -39,7 +39,7 @@ TEST_CASE("inflight: a batch whose flags were not cleared is not done twice") {
   for (int cleared = 0; cleared <= 3; ++cleared) {
     Memory memory;
     InflightLog log(memory.region(), kSize);
-    log.initialise();
+    log.initialise(0);
     for (uint16_t head : {1, 2, 3, 4}) log.taken(head);
     for (uint16_t head : {3, 1, 4}) log.link(head);
     const Heads order = {3, 1, 4};
@@ -53,11 +53,20 @@ TEST_CASE("inflight: a batch whose flags were not cleared is not done twice") {
 TEST_CASE("inflight: a batch that was linked and not published is done again") {
   Memory memory;
   InflightLog log(memory.region(), kSize);
-  log.initialise();
+  log.initialise(0);
   for (uint16_t head : {1, 2}) log.taken(head);
   log.link(2);
   InflightLog next(memory.region(), kSize);
   CHECK(next.recover(0) == Heads{1, 2});
+}
+
+TEST_CASE("inflight: a new region on a ring in use loses nothing to the first death") {
+  Memory memory;
+  InflightLog log(memory.region(), kSize);
+  log.initialise(700);
+  log.taken(0);
+  InflightLog next(memory.region(), kSize);
+  CHECK(next.recover(700) == Heads{0});
 }
 
 TEST_CASE("inflight: the used index wraps") {

@@ -4,7 +4,7 @@ import { generation } from '../../src/core/units.js';
 import { CONFIG_AT, CONFIG_OFFSET } from '../../src/ondisk/config.js';
 import { crc32cWithout } from '../../src/ondisk/crc32c.js';
 import { tableEntry } from '../../src/ondisk/entry.js';
-import { HEADER_AT } from '../../src/ondisk/header.js';
+import { HEADER_AT, headerCrc } from '../../src/ondisk/header.js';
 import { HEALTH_AT, HEALTH_OFFSET } from '../../src/ondisk/health.js';
 import { SUPERBLOCK_SIZE } from '../../src/ondisk/layout.js';
 import {
@@ -215,6 +215,23 @@ test('sections that are sound and do not belong together', async (t) => {
   const older = copyOf({ ...CONTENT, health: { ...CONTENT.health, scanCursor: 99 } });
   older.copy(mixed, HEALTH_OFFSET, HEALTH_OFFSET, TABLE_OFFSET);
   t.match(decodeSuperblock(mixed), { kind: 'damaged', damage: [{ section: 'image' }] });
+});
+
+test('the whole has a CRC and a digest of its own', async (t) => {
+  const image = encodeImage(CONTENT);
+  image[HEADER_AT.digest] = (image[HEADER_AT.digest] as number) ^ 1;
+  const reason = 'its digest is wrong';
+  t.match(decodeSuperblock(stampCopy(image, PLACE)), { damage: [{ section: 'image', reason }] });
+
+  const moved = copyOf();
+  stampCopy(encodeImage(CONTENT), { ...PLACE, copyIndex: 3 }).copy(
+    moved,
+    0,
+    0,
+    HEADER_AT.headerCrc,
+  );
+  moved.writeUInt32LE(headerCrc(moved), HEADER_AT.headerCrc);
+  t.match(decodeSuperblock(moved), { damage: [{ section: 'image', reason: 'its CRC is wrong' }] });
 });
 
 test('what can still be made out is given', async (t) => {

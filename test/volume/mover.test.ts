@@ -32,7 +32,7 @@ t.test('moves blocks under a lock, and lets writes go on when all is public', as
     'unlock 100',
   ]);
   t.same(sim.remaps(), [[100, 4, 0]]);
-  t.equal([...sim.table.remapped()][0]?.cause, 'administrator');
+  t.equal(sim.table.remapped()[0]?.cause, 'administrator');
   t.equal(sim.journal.health.recoveredTotal, 4);
 });
 

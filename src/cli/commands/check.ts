@@ -15,6 +15,7 @@ export const checkCommand: Command = {
   help: `  --repair    write damaged and stale copies again from a good one
 Exit status 3 when something is wrong and the volume can be served, 1 when it cannot.
 `,
+  offline: true,
   options: { repair: { type: 'boolean' } },
   words: [1, SPARES_MAX],
   run,
@@ -26,7 +27,7 @@ async function run({ values, positionals, json, terminal }: Invocation): Promise
   let answer: CheckAnswer;
   try {
     for (const path of positionals) {
-      devices.push(await FileDevice.open(path, { readOnly: !repair, exclusive: true }));
+      devices.push(FileDevice.open(path, { readOnly: !repair, exclusive: true }));
     }
     const report = await checkSpares(devices, { repair, clock: systemClock });
     answer = { schema: 'check/1', ...report };

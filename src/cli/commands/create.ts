@@ -1,5 +1,6 @@
 import { systemClock } from '../../core/clock.js';
 import { usageError } from '../../core/command-line.js';
+import { RemapError } from '../../core/errors.js';
 import { SECTOR_SIZE } from '../../core/units.js';
 import { createVolume, type FormatReport } from '../../metadata/format.js';
 import { layoutOf } from '../../ondisk/layout.js';
@@ -9,7 +10,7 @@ import { field, formatBytes, formatSectors, printable, table } from '../render.j
 
 export const createCommand: Command = {
   verb: 'create',
-  synopsis: 'MAIN --spare=SPARE...',
+  synopsis: 'MAIN --spare=SPARE... [OPTION]...',
   summary: 'format blank spares for a main device',
   help: `  --spare=SPARE             a spare, at least 8 MiB; may be given up to 8 times
   --name=NAME               name of the volume; by default the file name of MAIN
@@ -18,6 +19,7 @@ export const createCommand: Command = {
   --force                   format spares that are not blank; what is on them is lost
 Nothing on MAIN is changed.
 `,
+  offline: true,
   options: {
     spare: { type: 'string', multiple: true },
     name: { type: 'string' },
@@ -39,7 +41,8 @@ async function run({ values, positionals, json, terminal }: Invocation): Promise
     dryRun: values['dry-run'] === true,
     clock: systemClock,
   });
-  const answer = toAnswer(report);
+  if (report.state === 'existing') throw alreadyMade(report);
+  const answer = toAnswer(report, report.state);
   terminal.out(json ? `${JSON.stringify(answer)}\n` : render(answer));
   return EXIT.done;
 }
@@ -50,11 +53,21 @@ function parseBlockSize(text: unknown): 512 | 4096 | undefined {
   throw usageError(`--logical-block-size is 512 or 4096, not '${text}'`);
 }
 
-function toAnswer(report: FormatReport): CreateAnswer {
+function alreadyMade({ spares, name, mainPath }: FormatReport): RemapError {
+  const paths = spares.map((spare) => spare.path).join(', ');
+  return new RemapError(
+    'SPARE_NOT_BLANK',
+    `${paths} is formatted for ${mainPath} already, as the volume ${name}; start ` +
+      'vhost-user-remap with it, or give --force if its remapped data may be lost',
+    { context: { device: paths } },
+  );
+}
+
+function toAnswer(report: FormatReport, state: CreateAnswer['state']): CreateAnswer {
   const logicalBlockSize = report.logicalBlockSize as 512 | 4096;
   return {
     schema: 'create/1',
-    state: report.state,
+    state,
     volume: {
       name: report.name,
       uuid: report.volumeUuid,
@@ -75,7 +88,6 @@ function toAnswer(report: FormatReport): CreateAnswer {
 const HEADLINES: Readonly<Record<CreateAnswer['state'], string>> = {
   created: 'created',
   planned: 'not written yet: this is what create would do without --dry-run',
-  existing: 'nothing written: these spares are formatted for this main device already',
 };
 
 function render({ state, volume, spares, ample }: CreateAnswer): string {

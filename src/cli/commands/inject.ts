@@ -17,7 +17,7 @@ const TIMES_MAX = 0xffff_ffff;
 
 export const injectAddCommand: Command = {
   verb: 'inject add',
-  synopsis: '--kind=KIND --lba=N --count=N | --from=FILE',
+  synopsis: '--kind=KIND --lba=N --count=N [OPTION]... | --from=FILE',
   summary: 'plan failures of a device, for tests and demonstrations',
   help: `  --kind=KIND       read-error, write-error or slow
   --lba=N           first sector of the device, of 512 bytes

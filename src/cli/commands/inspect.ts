@@ -10,6 +10,7 @@ export const inspectCommand: Command = {
   synopsis: 'SPARE',
   summary: 'show what the metadata on a spare says; never writes',
   help: 'Exit status 3 when not every copy is good, 1 when a back-end could not use them.\n',
+  offline: true,
   options: {},
   words: [1, 1],
   run,
@@ -18,14 +19,16 @@ export const inspectCommand: Command = {
 async function run({ positionals, json, terminal }: Invocation): Promise<ExitStatus> {
   const [path] = positionals as [string];
   // Not exclusive: it only reads, and may look at what a back-end holds.
-  const device = await FileDevice.open(path, { readOnly: true, exclusive: false });
+  const device = FileDevice.open(path, { readOnly: true, exclusive: false });
   let answer: InspectAnswer;
   try {
     answer = { schema: 'inspect/1', ...(await inspectSpare(device)) };
   } finally {
     await device.close();
   }
-  terminal.out(json ? `${JSON.stringify(inspectAnswerSchema.parse(answer))}\n` : render(answer));
+  if (json) terminal.out(`${JSON.stringify(inspectAnswerSchema.parse(answer))}\n`);
+  // A blank device has nothing to show.
+  else if (answer.verdict !== 'absent') terminal.out(render(answer));
   if (answer.verdict !== 'ok') {
     terminal.err(`remapctl: ${printable(path)} ${VERDICTS[answer.verdict]}\n`);
     return EXIT.failed;

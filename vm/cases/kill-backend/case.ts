@@ -4,8 +4,8 @@ import type { VmCase } from '../../case.js';
 import { breakSectors, randomSectors } from '../../faults.js';
 
 const BAD_SECTORS = 200;
-/** fio works on the first 48 MiB. */
-const AREA_SECTORS = 98304;
+/** fio works on the first 32 MiB. */
+const AREA_SECTORS = 65536;
 
 let remapsSeen = 0;
 

@@ -1,6 +1,6 @@
 wait_for_disk
 step 'write and verify at depth 32; the back-end is killed three times meanwhile'
-fio --name=verify --filename=$disk --size=48m --rw=randwrite --bs=4k --loops=2 --direct=1 \
+fio --name=verify --filename=$disk --size=32m --rw=randwrite --bs=4k --loops=2 --direct=1 \
   --ioengine=libaio --iodepth=32 --verify=crc32c --verify_fatal=1 --thread >/tmp/fio 2>&1 &
 fio=$!
 for n in 1 2 3; do

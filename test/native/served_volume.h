@@ -1,0 +1,135 @@
+// A whole back-end behind its socket: libvhost-user, session, workers, a real file.
+#ifndef REMAP_TEST_SERVED_VOLUME_H_
+#define REMAP_TEST_SERVED_VOLUME_H_
+
+#include <dirent.h>
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+
+#include "front_end.h"
+#include "native/backend.h"
+
+namespace remap::test {
+
+inline constexpr uint64_t kSectors = 2048;
+
+class Recorder final : public EventSink {
+ public:
+  using EventSink::push;
+  void push(const abi::EventRecord* records, size_t count) override {
+    std::lock_guard guard(mutex_);
+    records_.insert(records_.end(), records, records + count);
+    changed_.notify_all();
+  }
+  // Waits for the n-th event of the kind with this count.
+  bool saw(abi::EventKind kind, uint64_t count, size_t n = 1) {
+    return wait(
+        [=](const abi::EventRecord& r) {
+          return r.kind == static_cast<uint32_t>(kind) && r.count == count;
+        },
+        n);
+  }
+  bool logged(const char* words, size_t n = 1) {
+    return wait(
+        [=](const abi::EventRecord& r) {
+          return r.kind == static_cast<uint32_t>(abi::EventKind::kLog) && strstr(r.text, words);
+        },
+        n);
+  }
+  size_t lines() {
+    std::lock_guard guard(mutex_);
+    return static_cast<size_t>(std::ranges::count_if(records_, [](const auto& r) {
+      return r.kind == static_cast<uint32_t>(abi::EventKind::kLog);
+    }));
+  }
+
+ private:
+  template <typename Match>
+  bool wait(Match match, size_t n) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(5), [&] {
+      return static_cast<size_t>(std::ranges::count_if(records_, match)) >= n;
+    });
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<abi::EventRecord> records_;
+};
+
+inline size_t open_descriptors() {
+  size_t count = 0;
+  DIR* dir = opendir("/proc/self/fd");
+  while (readdir(dir) != nullptr) ++count;
+  closedir(dir);
+  return count;
+}
+
+// A back-end of 4 queues over a file whose sector n holds n in every byte.
+class Volume {
+ public:
+  Volume() {
+    char name[] = "/tmp/remap-session-XXXXXX";
+    directory_ = mkdtemp(name);
+    const int fd = open(image().c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    for (uint64_t i = 0; i < kSectors; ++i) {
+      const std::vector<uint8_t> sector(512, static_cast<uint8_t>(i));
+      if (write(fd, sector.data(), sector.size()) != 512) std::abort();
+    }
+    close(fd);
+    OpenError error;
+    auto context = std::make_unique<VolumeContext>(kSectors, &events);
+    context->num_queues = 4;
+    context->counters = counters_;
+    context->devices.push_back(Device::open(image(), OpenOptions{}, &error));
+    if (context->devices[0] == nullptr) std::abort();
+    backend = std::make_unique<Backend>(std::move(context), 2);
+    const char* step = "";
+    if (backend->start(&step) != 0) std::abort();
+  }
+  ~Volume() {
+    backend->stop();
+    CHECK(events.saw(abi::EventKind::kStopped, 0));
+    backend.reset();
+    unlink(image().c_str());
+    rmdir(directory_.c_str());
+  }
+
+  std::string socket() const { return directory_ + "/s"; }
+  std::string image() const { return directory_ + "/i"; }
+  void listen() {
+    const char* step = "";
+    REQUIRE(backend->listen(socket(), &step) == 0);
+  }
+  int connect() const { return FrontEnd::connect_to(socket()); }
+  const abi::QueueCounters& counters(int queue) const { return counters_[queue]; }
+
+  Recorder events;
+  std::unique_ptr<Backend> backend;
+
+ private:
+  std::string directory_;
+  abi::QueueCounters counters_[4]{};
+};
+
+// A new front-end is served from the start: what came before has left nothing behind.
+inline void check_serves(Volume& volume, uint64_t sector = 9) {
+  FrontEnd f(volume.connect());
+  REQUIRE(f.negotiate());
+  REQUIRE(f.share_memory() == 0u);
+  REQUIRE(f.start_queue());
+  f.offer(VIRTIO_BLK_T_IN, sector);
+  f.notify();
+  CHECK(f.returned(1));
+  CHECK(f.memory[FrontEnd::kStatus] == VIRTIO_BLK_S_OK);
+  CHECK(f.memory[FrontEnd::kData + 511] == static_cast<uint8_t>(sector));
+  CHECK(f.stop_queue() == 1u);
+}
+
+}  // namespace remap::test
+
+#endif  // REMAP_TEST_SERVED_VOLUME_H_
