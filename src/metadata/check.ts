@@ -100,7 +100,9 @@ async function oldProblems(store: MetadataStore): Promise<CheckProblem[]> {
     newer === 0
       ? 'no block on the spare is described as newer'
       : `${newer} blocks on the spare are described as newer`;
-  const message = `Too few copies can be read to be sure that generation ${store.generation} is the newest; ${witness}.`;
+  const message =
+    `Too few copies can be read to be sure that generation ${store.generation} is the newest; ` +
+    `${witness}.`;
   return [{ code: 'MAY_BE_OLD', message, where: {}, repaired: false }];
 }
 
@@ -171,7 +173,9 @@ async function descriptorProblems(store: MetadataStore, repair: boolean): Promis
   return wrong.map(({ change }) => {
     const { spareIndex, spareStart: lba, count } = change;
     const device = store.spares[spareIndex]?.path ?? '';
-    const message = `The descriptors of sectors ${lba}+${count} of ${device} do not say what the table does.`;
+    const message =
+      `The descriptors of sectors ${lba}+${count} of ${device} do not say what the table ` +
+      'does.';
     return { code: 'DESCRIPTOR_WRONG', message, where: { device, lba, count }, repaired };
   });
 }

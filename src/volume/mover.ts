@@ -5,7 +5,7 @@ import type { BlockDevice } from '../device/block-device.js';
 import type { Backend, CopyResult } from '../native/backend.js';
 import { tableEntry } from '../ondisk/entry.js';
 import type { ExtentMessage, MoveReport } from '../protocol/messages.js';
-import { gapsIn, type Run, slice } from '../remap/edit-runs.js';
+import { gapsIn, type Run, slice, unionOf } from '../remap/edit-runs.js';
 import type { RemapTable } from '../remap/remap-table.js';
 import type { SparePool, SpareRun } from '../remap/spare-pool.js';
 import type { Journal } from './journal.js';
@@ -86,14 +86,11 @@ export class Mover {
     if (this.#readable.length > 1) return;
     this.#queue(async () => {
       const { table } = this.#parts;
-      const readable = this.#readable.splice(0);
-      const pending = new Map<number, Run>();
-      for (const { start, count } of readable) {
-        for (const entry of table.pendingIn(start, count)) pending.set(entry.start, entry);
-      }
-      const runs = [...pending.values()]
-        .sort((a, b) => a.start - b.start)
-        .flatMap((entry) => gapsIn(entry, table.remappedIn(entry.start, entry.count)));
+      const runs = unionOf(this.#readable.splice(0)).flatMap((run) => {
+        const healthy = gapsIn(run, table.pendingIn(run.start, run.count));
+        const remapped = table.remappedIn(run.start, run.count);
+        return gapsIn(run, unionOf([...healthy, ...remapped]));
+      });
       if (runs.length === 0) return;
       await this.#move(runs, (batch, tally) => this.#toSpare(batch, tally, 'read-error'));
     }).catch((err) => {

@@ -202,7 +202,9 @@ export class Volume implements VolumeControl {
           else this.#queues.delete(index);
         },
         recovered: ({ lba, count }) => {
-          this.#logger.info({ lba, count }, 'pending sectors could be read after all');
+          this.#limiter.line('recovered', (more) => {
+            this.#logger.info({ lba, count, more }, 'pending sectors could be read after all');
+          });
           this.#remapping?.mover.recover({ start: lba, count });
         },
         deviceError: (event) => this.#deviceError(event),

@@ -46,7 +46,7 @@ test('a whole volume has no problems', async (t) => {
   t.ok(spare.equals(before), 'and there is nothing to repair');
 });
 
-test('bad copies, pages and descriptors are named, left alone, and mended when asked', async (t) => {
+test('bad copies, pages and descriptors are named, and mended when asked', async (t) => {
   const { spares, spare, layout, store } = await sample();
   spare.damage(layout.zoneOffset(1), Buffer.alloc(2 * SUPERBLOCK_SIZE, 1));
   spare.damage(layout.pageOffset(2, 0), Buffer.alloc(512, 1));

@@ -89,7 +89,7 @@ test('one copy that cannot be written is borne, two are not', async (t) => {
   await t.rejects(createOn([worse]), { code: 'META_COMMIT', context: { have: 3, need: 4 } });
 });
 
-test('a crash at any flush of create leaves a blank spare or a volume, or what was there', async (t) => {
+test('a crash at any flush of create leaves nothing half made', async (t) => {
   const { spares, store } = await simVolume();
   const [old] = spares as [SimDevice];
   for (const flush of [1, 2]) {

@@ -12,10 +12,11 @@ import {
 /*
  * One letter is one copy. The newest commit is generation 10; an image of generation g has digest
  * "d<g>".
- *   n new        o old: 9 is its newest      O older: 8          t torn: 10 cut short over 8
- *   r rotten     f foreign, generation 20    m misplaced, 10     x unreadable
- *   N new, of another history                h new, and its other slot is unreadable
- *   p 9, of another history           y 9, and slot 0 unreadable               b blank             1 generation 1, fresh
+ *   n new                       o old: 9 is its newest         O older: 8
+ *   t torn: 10 cut short        r rotten                       f foreign, generation 20
+ *   m misplaced, 10             x unreadable                   b blank
+ *   N 10, of another history    p 9, of another history        1 generation 1, fresh
+ *   h 10, other slot unreadable y 9, other slot unreadable
  */
 const OURS = 'ours';
 const slot = (n: number, options: Partial<Extract<SlotObservation, { kind: 'valid' }>> = {}) => ({

@@ -21,6 +21,31 @@ host() {
   [ -z "$answer" ] || echo "$answer"
 }
 
+# fio_pass OPTION...: fio fills a part of the disk with data of this pass alone and verifies it.
+fio_pass() {
+  fio --name=verify --filename=$disk --rw=randwrite --bs=4k --direct=1 --ioengine=libaio --thread \
+    --randrepeat=0 --verify=crc32c --verify_fatal=1 "$@" >/tmp/fio 2>&1 && return
+  cp /tmp/fio /tmp/fio.failed
+  return 1
+}
+
+# start_load OPTION...: one pass after another in the background, until finish_load.
+start_load() {
+  rm -f /tmp/load.stop
+  while [ ! -e /tmp/load.stop ]; do
+    fio_pass "$@" || exit 1
+    echo pass >>/tmp/load.passes
+  done &
+  load=$!
+  sleep 1
+}
+
+finish_load() {
+  touch /tmp/load.stop
+  wait $load || fail "fio: $(grep -E 'verify:|error' /tmp/fio.failed | head -n 3)"
+  echo "passes of fio verified: $(wc -l </tmp/load.passes)"
+}
+
 # Fails when the kernel reported an error of the disk or of a filesystem on it.
 expect_no_kernel_errors() {
   if dmesg | grep -iE 'I/O error|EXT4-fs (error|warning)|Buffer I/O|blk_update_request|hung'; then

@@ -14,7 +14,7 @@ export const vmCase: VmCase = {
     'break-sectors': (vm) => breakSectors(vm, randomSectors(BAD_SECTORS, AREA_SECTORS)),
   },
   verify: async (vm) => {
-    // The second pass of fio writes every sector after its fault was set.
+    // The last pass of fio writes every sector after its fault was set.
     assert.equal(await assertOnlyFailedRemapped(vm), BAD_SECTORS, 'all the bad sectors were met');
   },
 };
