@@ -168,6 +168,8 @@ void RequestEngine::command(const abi::CommandRecord& command) {
     case abi::CommandKind::kRetry:
       request->parked = false;
       issue(*request);
+      // What was under way and waits now may be all that a lock waited for.
+      if (request->held) grant_locks();
       return;
     default:
       return;
