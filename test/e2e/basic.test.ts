@@ -76,7 +76,7 @@ t.test('negotiation and config space', async (t) => {
   }
   t.ok((await fe.readConfig(100, 50)).equals(Buffer.alloc(50)), 'zero beyond the structure');
 
-  const status = await daemon.status();
+  const status = await daemon.statusWhen((s) => s.client.queues === 3);
   t.match(status, {
     state: 'healthy',
     sizeSectors: CAPACITY,
@@ -192,7 +192,7 @@ t.test('GET_ID: the serial, a NUL only where there is room', async (t) => {
   }
 });
 
-/** Every way to cut `total` bytes that a test wants to see: at each of `points`, and all at once. */
+/** Ways to cut `total` bytes: not at all, at each of `points`, and at all of them. */
 function cuts(total: number, points: readonly number[]): number[][] {
   const single = points.map((p) => [p, total - p]);
   const edges = [0, ...points, total];

@@ -151,7 +151,7 @@ async function check(
   t.equal(await daemon.stop(), 0);
 }
 
-t.test('blocks of 512 bytes', (t) => check(t, { unit: 1, offsetsEach: 8 }));
+t.test('blocks of 512 bytes', (t) => check(t, { unit: 1, offsetsEach: 5 }));
 
 t.test('blocks of 4096 bytes', (t) =>
   check(t, { unit: 8, offsetsEach: 1, args: ['--logical-block-size=4096'] }),

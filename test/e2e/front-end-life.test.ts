@@ -28,6 +28,14 @@ function frontEnd(t: Test, files: VolumeFiles, options: FrontEndOptions = {}): F
   return fe;
 }
 
+/** Queues that the back-end says are started: it says so a moment after the front-end knows. */
+async function checkQueues(t: Test, daemon: Daemon, queues: number): Promise<void> {
+  const { client } = await daemon.statusWhen(
+    (s) => s.client.connected && s.client.queues === queues,
+  );
+  t.match(client, { connected: true, queues });
+}
+
 async function roundTrip(t: Test, fe: FrontEnd, queue = 0): Promise<void> {
   const sector = prng.below(1000) * 16;
   const out = await fe.request({ type: TYPE.OUT, sector, data, queue });
@@ -67,7 +75,7 @@ t.test('front-ends one after the other, leaving in every way', async (t) => {
   }
   const fe = frontEnd(t, files);
   await fe.connect();
-  t.match(await daemon.status(), { client: { connected: true, queues: 0 } });
+  await checkQueues(t, daemon, 0);
   fe.close();
   t.equal(await daemon.stop(), 0);
   t.notOk(existsSync(files.socket), 'the socket is gone');
@@ -83,10 +91,10 @@ t.test('stop, start, reset: the rings go on where they were', async (t) => {
     await roundTrip(t, fe, i % 2);
     const bases = await fe.stop();
     t.equal(bases.length, 2);
-    t.match(await daemon.status(), { client: { connected: true, queues: 0 } });
+    await checkQueues(t, daemon, 0);
     if (i === 2) await fe.reset();
     await fe.start();
-    t.match(await daemon.status(), { client: { connected: true, queues: 2 } });
+    await checkQueues(t, daemon, 2);
   }
   await roundTrip(t, fe);
   t.strictSame(fe.state().violations, []);
@@ -159,7 +167,7 @@ t.test('half the queues started, as firmware does, then all', async (t) => {
   for (const queues of [[0], [1, 3], [0, 1, 2, 3]]) {
     await fe.start({ queues });
     for (const queue of queues) await roundTrip(t, fe, queue);
-    t.match(await daemon.status(), { client: { queues: queues.length } });
+    await checkQueues(t, daemon, queues.length);
     const bases = await fe.stop();
     t.strictSame(
       bases.map((b) => b >= 0),
@@ -211,9 +219,7 @@ t.test('a second front-end is refused while the first is served', async (t) => {
     'and the log says so',
   );
   first.close();
-  for (let i = 0; i < 100 && (await daemon.status()).client.connected; i++) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await daemon.statusWhen((s) => !s.client.connected);
   const third = frontEnd(t, files);
   await third.connect();
   await third.start();

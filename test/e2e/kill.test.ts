@@ -2,6 +2,7 @@
  * `kill -9` under load, twenty times: the front-end reconnects with its inflight region as QEMU
  * does, answers come for all that was on its way, and every acknowledged write is there.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { Daemon, volumeFiles } from '../fixtures/daemon.js';
 import { FrontEnd, SECTOR } from '../fixtures/front-end.js';
@@ -9,6 +10,14 @@ import { Prng } from '../fixtures/prng.js';
 
 const KILLS = 20;
 const RANGE = 32 * 1024;
+const STALLED_MS = 15_000;
+
+/** Rejects when requests have waited for longer than any honest back-end takes. */
+const stalled = (fe: FrontEnd): Promise<never> =>
+  new Promise((_, reject) => {
+    const give = () => reject(new Error(`${fe.state().outstanding} requests are not answered`));
+    setTimeout(give, STALLED_MS).unref();
+  });
 
 t.test('twenty kills at depth 32 on two queues, answers out of order', async (t) => {
   const files = volumeFiles(t);
@@ -21,6 +30,10 @@ t.test('twenty kills at depth 32 on two queues, answers out of order', async (t)
   const unsettle = async (): Promise<void> => {
     const slow = Array.from({ length: 8 }, () => ({ lba: prng.below(RANGE - 64), count: 64 }));
     await daemon.inject('slow', slow, { delayMs: prng.between(1, 20) });
+    // A slow metadata copy keeps commits under way when the kill comes.
+    const [, copy] = (await daemon.status()).metadata.copies;
+    const zone = { lba: (copy?.offset ?? 0) / SECTOR, count: 2048 };
+    await daemon.inject('slow', [zone], { delayMs: 20, device: 'spare' });
     for (let i = 0; i < 20; i++) bad.add(prng.below(RANGE));
     await daemon.inject(
       'write-error',
@@ -44,8 +57,12 @@ t.test('twenty kills at depth 32 on two queues, answers out of order', async (t)
   });
   for (let kill = 0; kill < KILLS; kill++) {
     const before = fe.state().loadCompleted;
-    await new Promise((resolve) => setTimeout(resolve, prng.between(50, 250)));
+    const since = performance.now();
+    while (fe.state().loadCompleted === before && performance.now() - since < STALLED_MS) {
+      await sleep(5);
+    }
     t.ok(fe.state().loadCompleted > before, `kill ${kill}: requests went on`);
+    await sleep(prng.between(20, 150));
     const gone = fe.hangup();
     await daemon.kill();
     await gone;
@@ -54,7 +71,7 @@ t.test('twenty kills at depth 32 on two queues, answers out of order', async (t)
     await fe.reconnect();
   }
   fe.finishLoads();
-  const result = await load;
+  const result = await Promise.race([load, stalled(fe)]);
   t.match(result, {
     errors: 0,
     firstErrors: [],

@@ -206,3 +206,79 @@ t.test('a remapped block whose spare block fails moves on', async (t) => {
     t.notOk(sector >= (row?.spareLba ?? 0) && sector < (row?.spareLba ?? 0) + 4);
   }
 });
+
+/** The whole zone of a copy on the spare. */
+const zone = (offset: number) => ({ lba: offset / SECTOR, count: 2048 });
+
+t.test('the guest is told when the map is durable, and not sooner', async (t) => {
+  const { daemon, fe } = await serve(t);
+  const prng = new Prng(12);
+  const { metadata } = await daemon.status();
+  const delayMs = 400;
+  await daemon.inject('write-error', [{ lba: 800, count: 1 }]);
+  await daemon.inject('slow', [zone(metadata.copies[3]?.offset ?? 0)], {
+    delayMs,
+    device: 'spare',
+  });
+  const data = prng.bytes(SECTOR);
+  const begun = performance.now();
+  await fe.write(800, data);
+  t.ok(performance.now() - begun >= delayMs, 'a slow copy is waited for');
+  await daemon.kill();
+  await daemon.restart();
+  await fe.reconnect();
+  t.strictSame(sectorsOf(await daemon.remaps()), [800]);
+  t.ok((await fe.read(800, 1)).equals(data));
+});
+
+t.test('a commit counts with four copies and not with three', async (t) => {
+  const { daemon, fe } = await serve(t);
+  const prng = new Prng(13);
+  const { copies } = (await daemon.status()).metadata;
+  const zones = copies.map((copy) => zone(copy.offset));
+  await daemon.inject('write-error', [{ lba: 0, count: 1000 }]);
+  await daemon.inject('write-error', zones.slice(4), { device: 'spare' });
+  const data = prng.bytes(SECTOR);
+  await fe.write(100, data);
+  t.match(await daemon.status(), { state: 'degraded', metadata: { tolerance: 3 } });
+
+  await daemon.inject('write-error', zones.slice(3, 4), { device: 'spare' });
+  const lost = await fe.request({ type: TYPE.OUT, sector: 200, data: prng.bytes(SECTOR) });
+  t.strictSame([lost.status, lost.usedLength], [STATUS.IOERR, 1]);
+  t.ok((await fe.read(100, 1)).equals(data), 'what was committed is served');
+  t.strictSame(sectorsOf(await daemon.remaps()), [100], 'nothing is published');
+  t.not((await daemon.status()).state, 'healthy');
+
+  await daemon.kill();
+  await daemon.restart();
+  await fe.reconnect();
+  t.ok(sectorsOf(await daemon.remaps()).includes(100));
+  t.ok((await fe.read(100, 1)).equals(data));
+  t.match(await daemon.status(), { state: 'healthy', metadata: { tolerance: 4 } });
+});
+
+t.test('no spare block left: the write fails, the rest is served', async (t) => {
+  const files = volumeFiles(t, { spareBytes: 8 << 20 });
+  const daemon = await Daemon.serve(t, files);
+  const fe = await FrontEnd.attach({ socketPath: files.socket });
+  t.teardown(() => fe.close());
+  const prng = new Prng(14);
+  const total = (await daemon.status()).spares[0]?.totalSectors ?? 0;
+  await daemon.inject('write-error', [{ lba: 0, count: total + 8 }]);
+  const data = prng.bytes(total * SECTOR);
+  for (let at = 0; at < total; at += 1024) {
+    const count = Math.min(1024, total - at);
+    await fe.write(at, data.subarray(at * SECTOR, (at + count) * SECTOR));
+  }
+  t.match(await daemon.status(), { remaps: { sectors: total }, spares: [{ freeSectors: 0 }] });
+  const lost = await fe.request({ type: TYPE.OUT, sector: total, data: prng.bytes(SECTOR) });
+  t.equal(lost.status, STATUS.IOERR);
+  const status = await daemon.status();
+  t.not(status.state, 'healthy');
+  t.match(status.problems, [{ code: 'SPARE_EXHAUSTED' }]);
+  for (let at = 0; at < total; at += 2048) {
+    const count = Math.min(2048, total - at);
+    t.ok((await fe.read(at, count)).equals(data.subarray(at * SECTOR, (at + count) * SECTOR)));
+  }
+  await fe.write(total + 100, prng.bytes(SECTOR));
+});
