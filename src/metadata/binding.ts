@@ -48,6 +48,13 @@ export async function matchMain(record: DeviceRecord, main: FileDevice): Promise
   return { grade: 'mismatch', reasons };
 }
 
+/** Whether `main` stands where the recorded one stood, whatever has become of it. */
+export async function standsFor(record: DeviceRecord, main: FileDevice): Promise<boolean> {
+  const { identity } = await identify(main.path, main.sizeSectors);
+  if (record.identity !== '' && record.identity === identity) return true;
+  return record.pathHint !== '' && record.pathHint === (await fullPath(main.path));
+}
+
 /** Throws MAIN_CHANGED unless `main` is, or may be, the one recorded; else says how sure it is. */
 export async function requireMain(
   config: VolumeConfig,

@@ -9,7 +9,14 @@ import type { FileDevice } from '../device/file-device.js';
 import { contentsOf } from '../device/signature.js';
 import { NAME_MAX_BYTES } from '../ondisk/config.js';
 import { layoutOf } from '../ondisk/layout.js';
-import { describeDevice, matchMain, type Recorded, recordedOn } from './binding.js';
+import {
+  describeDevice,
+  matchMain,
+  type Recorded,
+  recordedOn,
+  requireMain,
+  standsFor,
+} from './binding.js';
 import { MetadataStore } from './store.js';
 
 export interface FormatOptions {
@@ -138,6 +145,11 @@ export function requireWholeBlocks(
 ): void {
   const bytes = main.sizeSectors * SECTOR_SIZE;
   if (bytes > 0 && bytes % logicalBlockSize === 0) return;
+  if (bytes === 0) {
+    throw new RemapError('BLOCK_SIZE', `${main.path} is empty; give it a size first.`, {
+      context: { device: main.path, have: 0, need: logicalBlockSize },
+    });
+  }
   throw new RemapError(
     'BLOCK_SIZE',
     `${main.path} has ${bytes} bytes, not a whole number of blocks of ${logicalBlockSize}; ` +
@@ -175,6 +187,8 @@ async function requireSameVolume(
   const path = spares.map((spare) => spare.path).join(', ');
   const { grade } = await matchMain(config.main, main);
   if (grade === 'mismatch') {
+    // The volume's own main, changed: formatting anew is the last thing to advise.
+    if (await standsFor(config.main, main)) await requireMain(config, main);
     throw new RemapError(
       'SPARE_FOREIGN',
       `${path} is a spare of the volume ${config.name} (${config.main.pathHint}) already; use ` +

@@ -126,6 +126,15 @@ const BOUND: Refusal[] = [
     },
   },
   {
+    name: 'main has shrunk, with --create: never advised to format',
+    says: /^(?!.*--force).*sectors/,
+    arrange: async (t, f) => {
+      await formatted(t, f);
+      truncateSync(f.main, SIZES.mainBytes - (1 << 20));
+      return [...serveArguments(f), '--create'];
+    },
+  },
+  {
     name: 'spare of another volume',
     says: /another|belongs|other/,
     arrange: async (t, f) => {
