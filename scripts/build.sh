@@ -17,7 +17,14 @@ if [[ -d dist ]]; then
   done
 fi
 
-node_modules/.bin/tsc -p . --pretty false
+# The stamp is of the moment before, so that what changes meanwhile is compiled next time.
+sources=(src test vm scripts tsconfig.json package-lock.json)
+if [[ ! -e dist/.built || -n $(find "${sources[@]}" -newer dist/.built -print -quit) ]]; then
+  mkdir -p dist
+  touch dist/.building
+  node_modules/.bin/tsc -p . --pretty false
+  mv dist/.building dist/.built
+fi
 # The compiler does not set it, and both are programs.
 chmod +x dist/src/daemon/main.js dist/src/cli/main.js
 make --silent --no-print-directory -j2 -C native all unit front-end

@@ -22,6 +22,9 @@ export interface QemuOptions {
   readonly socketPath?: string;
 }
 
+/** One thread for all CPUs: with several, QEMU 7.2 now and then crashes while a guest boots. */
+const TCG = 'tcg,thread=single';
+
 export function qemuArguments(options: QemuOptions): string[] {
   const memory = `${options.memoryMiB}M`;
   const shared = ['-object', `memory-backend-memfd,id=mem,size=${memory},share=on`];
@@ -31,7 +34,7 @@ export function qemuArguments(options: QemuOptions): string[] {
   ];
   return [
     ...['-machine', options.sharedMemory ? 'q35,memory-backend=mem' : 'q35'],
-    ...['-accel', options.accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
+    ...['-accel', options.accelerator === 'kvm' ? 'kvm' : TCG],
     ...['-cpu', 'max', '-smp', String(options.vcpus), '-m', memory],
     ...(options.sharedMemory ? shared : []),
     ...['-nodefaults', '-display', 'none', '-no-reboot'],

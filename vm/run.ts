@@ -5,10 +5,27 @@ import { cases } from './cases/index.js';
 import type { GuestEvent } from './guest-channel.js';
 import { runCase } from './harness.js';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { verbose: { type: 'boolean', short: 'v' }, 'back-end': { type: 'string' } },
-});
+const BACK_ENDS: readonly BackEndKind[] = ['vhost-user-remap', 'qemu-storage-daemon'];
+
+function refuse(sentence: string): never {
+  console.error(sentence);
+  process.exit(2);
+}
+
+function commandLine() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: { verbose: { type: 'boolean', short: 'v' }, 'back-end': { type: 'string' } },
+    });
+  } catch (error) {
+    return refuse(error instanceof Error ? error.message : String(error));
+  }
+}
+
+const { values, positionals } = commandLine();
+const backEnd = BACK_ENDS.find((kind) => kind === (values['back-end'] ?? BACK_ENDS[0]));
+if (backEnd === undefined) refuse(`--back-end is one of: ${BACK_ENDS.join(', ')}.`);
 
 if (positionals.length === 0 || positionals[0] === 'list') {
   for (const [name, { title }] of Object.entries(cases)) console.log(`${name.padEnd(22)} ${title}`);
@@ -26,13 +43,10 @@ process.once('SIGINT', () => process.exit(130));
 let failed = 0;
 for (const name of names) {
   const vmCase = cases[name];
-  if (!vmCase) {
-    console.error(`no case is named ${name}: \`npm run vm -- list\` shows them.`);
-    process.exit(2);
-  }
+  if (!vmCase) refuse(`no case is named ${name}: \`npm run vm -- list\` shows them.`);
   if (values.verbose) console.log(name);
   const result = await runCase(name, vmCase, {
-    ...(values['back-end'] !== undefined && { backEnd: values['back-end'] as BackEndKind }),
+    backEnd,
     ...(values.verbose && { onEvent: show }),
   });
   const verdict = result.passed ? 'ok  ' : 'FAIL';

@@ -9,6 +9,7 @@ step() {
 
 # Ends the case as failed.
 fail() {
+  [ ! -e /tmp/fio.failed ] || grep -E 'verify: [^(]|err=' /tmp/fio.failed | head -n 3
   echo "@@fail $*"
   exit 1
 }
@@ -42,7 +43,7 @@ start_load() {
 
 finish_load() {
   touch /tmp/load.stop
-  wait $load || fail "fio: $(grep -E 'verify:|error' /tmp/fio.failed | head -n 3)"
+  wait $load || fail 'fio failed'
   echo "passes of fio verified: $(wc -l </tmp/load.passes)"
 }
 

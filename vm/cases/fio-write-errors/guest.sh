@@ -5,5 +5,5 @@ host break-sectors
 finish_load
 
 step 'one pass that meets every bad sector'
-fio_pass --size=32m --iodepth=16 || fail "fio: $(grep -E 'verify:|error' /tmp/fio | head -n 3)"
+fio_pass --size=32m --iodepth=16 || fail 'fio failed'
 expect_no_kernel_errors

@@ -11,13 +11,17 @@ const AREA_SECTORS = 49152;
 
 let remapsSeen = 0;
 
+const WRITES_AGAIN_MS = 20_000;
+
 /** Waits until the guest writes; what the volume looks like then. */
 async function underLoad(vm: Vm): Promise<VolumeStatus> {
   const { writes } = (await vm.remapctl.status()).io;
-  for (;;) {
+  const deadline = performance.now() + WRITES_AGAIN_MS;
+  while (performance.now() < deadline) {
     const status = await vm.remapctl.status();
     if (status.io.writes > writes) return status;
   }
+  throw new Error(`the guest has not written for ${WRITES_AGAIN_MS / 1000} s`);
 }
 
 export const vmCase: VmCase = {
