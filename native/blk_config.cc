@@ -30,8 +30,7 @@ uint64_t offered_features(const VolumeContext& context) {
   uint64_t features = kFeatureSegMax | kFeatureBlkSize | kFeatureFlush | kFeatureTopology |
                       kFeatureConfigWce | kFeatureMultiQueue | kFeatureIndirectDesc |
                       kFeatureEventIdx | kFeatureProtocolFeatures | kFeatureVersion1;
-  if (context.read_only) features |= kFeatureReadOnly;
-  return features;
+  return features | (context.read_only ? kFeatureReadOnly : kFeatureDiscard | kFeatureWriteZeroes);
 }
 
 std::array<uint8_t, kConfigBytes> config_space(const VolumeContext& context, bool write_cache) {
@@ -48,6 +47,14 @@ std::array<uint8_t, kConfigBytes> config_space(const VolumeContext& context, boo
   config.min_io_size = 1;
   config.wce = write_cache ? 1 : 0;
   config.num_queues = context.num_queues;
+  if (!context.read_only) {
+    config.max_discard_sectors = kRangeSectorsMax;
+    config.max_discard_seg = 1;
+    config.discard_sector_alignment = context.logical_block_size / kSectorSize;
+    config.max_write_zeroes_sectors = kRangeSectorsMax;
+    config.max_write_zeroes_seg = 1;
+    config.write_zeroes_may_unmap = 1;
+  }
 
   std::array<uint8_t, kConfigBytes> bytes{};
   static_assert(sizeof config <= kConfigBytes);

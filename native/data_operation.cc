@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 namespace remap {
 
@@ -122,7 +123,10 @@ void DataOperation::submit_io() {
 void DataOperation::bounce() {
   if (bounce_.size() < remaining_) bounce_ = AlignedBuffer(remaining_);
   const uint64_t at = (start - request->lba) * kSectorSize;
-  if (write) gather(slice(request->data, at, remaining_), bounce_.data());
+  if (request->type == VIRTIO_BLK_T_WRITE_ZEROES)
+    memset(bounce_.data(), 0, remaining_);
+  else if (write)
+    gather(slice(request->data, at, remaining_), bounce_.data());
   own_.assign(1, {bounce_.data(), remaining_});
   iov_ = own_.data();
   iov_count_ = 1;

@@ -46,11 +46,16 @@ RangeOperation::RangeOperation(RequestEngine& engine, BlkRequest& request,
     engine_.complete_later(this, 0);
     return;
   }
-  const uint64_t offset = piece.target * kSectorSize;
-  const uint64_t length = piece.count * kSectorSize;
+  by_command_ = discard() && device.is_block_device();
+  submit();
+}
+
+void RangeOperation::submit() {
+  const uint64_t offset = piece_.target * kSectorSize;
+  const uint64_t length = piece_.count * kSectorSize;
   engine_.ring_.prepare(this, [&](io_uring_sqe* sqe) {
-    const int file = static_cast<int>(piece.device);
-    if (discard() && device.is_block_device()) {
+    const int file = static_cast<int>(piece_.device);
+    if (by_command_) {
       io_uring_prep_nop(sqe);
       sqe->opcode = IORING_OP_URING_CMD;
       sqe->fd = file;
@@ -68,6 +73,11 @@ RangeOperation::RangeOperation(RequestEngine& engine, BlkRequest& request,
 }
 
 void RangeOperation::complete(int result, uint32_t) {
+  if (result < 0 && by_command_ && unsupported(-result)) {
+    by_command_ = false;
+    submit();
+    return;
+  }
   RequestEngine& engine = engine_;
   BlkRequest& request = request_;
   const RemapIndex::Piece piece = piece_;

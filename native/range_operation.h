@@ -17,10 +17,12 @@ class RangeOperation final : public IoOperation {
 
  private:
   bool discard() const;
+  void submit();
 
   RequestEngine& engine_;
   BlkRequest& request_;
   const RemapIndex::Piece piece_;
+  bool by_command_ = false;  // the block layer's discard, which older kernels do not have
 };
 
 }  // namespace remap

@@ -86,6 +86,8 @@ void RequestEngine::answer(BlkRequest& request, uint8_t status) {
       c.written_sectors += request.sectors;
     } else if (request.type == VIRTIO_BLK_T_FLUSH) {
       ++c.flushes;
+    } else if (request.modifies()) {
+      ++c.discards;
     }
     if ((request.type & VIRTIO_BLK_T_OUT) == 0) length += static_cast<uint32_t>(request.data_bytes);
   } else if (status == VIRTIO_BLK_S_UNSUPP) {

@@ -179,22 +179,40 @@ class FrontEnd {
     return base;
   }
 
-  // Makes one request of one sector available: header, data, status.
-  void offer(uint32_t type, uint64_t sector) {
+  // Makes one request available: header, data, status.
+  void offer(uint32_t type, uint64_t sector, uint32_t data_bytes = 512) {
     virtio_blk_outhdr header{};
     header.type = type;
     header.sector = sector;
     memcpy(memory + kHeader, &header, sizeof header);
     memory[kStatus] = 0xff;
-    const bool in = type == VIRTIO_BLK_T_IN;
+    const bool in = type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID;
     put(0, kHeader, sizeof header, VRING_DESC_F_NEXT, 1);
-    put(1, kData, 512, VRING_DESC_F_NEXT | (in ? VRING_DESC_F_WRITE : 0), 2);
+    put(1, kData, data_bytes, VRING_DESC_F_NEXT | (in ? VRING_DESC_F_WRITE : 0), 2);
     put(2, kStatus, 1, VRING_DESC_F_WRITE, 0);
     auto* avail = reinterpret_cast<uint16_t*>(memory + kAvail);
     avail[2 + avail[1] % kSize] = 0;
     __atomic_store_n(&avail[1], static_cast<uint16_t>(avail[1] + 1), __ATOMIC_RELEASE);
   }
+  // A DISCARD or WRITE_ZEROES of these segments; `bytes` of them, all unless told.
+  using Segment = virtio_blk_discard_write_zeroes;
+  void offer_range(uint32_t type, std::vector<Segment> segments, uint32_t bytes = UINT32_MAX) {
+    memcpy(memory + kData, segments.data(), segments.size() * sizeof(Segment));
+    offer(type, 0,
+          bytes != UINT32_MAX ? bytes : static_cast<uint32_t>(segments.size() * sizeof(Segment)));
+  }
   void notify() { eventfd_write(kick, 1); }
+  // Kicks for what was offered and waits for it: the status, or 0xff when none came.
+  uint8_t run() {
+    const auto wanted = static_cast<uint16_t>(used_index() + 1);
+    notify();
+    return returned(wanted) ? memory[kStatus] : 0xff;
+  }
+  // The used length of the last request returned.
+  uint32_t used_length() const {
+    const auto* ring = reinterpret_cast<const vring_used_elem*>(memory + kUsed + 4);
+    return ring[static_cast<uint16_t>(used_index() - 1) % kSize].len;
+  }
   uint16_t used_index() const {
     return __atomic_load_n(reinterpret_cast<uint16_t*>(memory + kUsed) + 1, __ATOMIC_ACQUIRE);
   }

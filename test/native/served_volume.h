@@ -40,6 +40,14 @@ class Recorder final : public EventSink {
         },
         n);
   }
+  // All records of the kind so far.
+  std::vector<abi::EventRecord> all(abi::EventKind kind) {
+    std::lock_guard guard(mutex_);
+    std::vector<abi::EventRecord> found;
+    std::ranges::copy_if(records_, std::back_inserter(found),
+                         [=](const auto& r) { return r.kind == static_cast<uint32_t>(kind); });
+    return found;
+  }
   size_t lines() {
     std::lock_guard guard(mutex_);
     return static_cast<size_t>(std::ranges::count_if(records_, [](const auto& r) {
@@ -69,38 +77,56 @@ inline size_t open_descriptors() {
   return count;
 }
 
-// A back-end of 4 queues over a file whose sector n holds n in every byte.
+struct VolumeOptions {
+  bool read_only = false;
+};
+
+// A back-end of 4 queues over a file whose sector n holds n in every byte, and a spare of the same
+// size full of 0xee.
 class Volume {
  public:
-  Volume() {
+  explicit Volume(const VolumeOptions& options = {}) {
     char name[] = "/tmp/remap-session-XXXXXX";
     directory_ = mkdtemp(name);
-    const int fd = open(image().c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-    for (uint64_t i = 0; i < kSectors; ++i) {
-      const std::vector<uint8_t> sector(512, static_cast<uint8_t>(i));
-      if (write(fd, sector.data(), sector.size()) != 512) std::abort();
-    }
-    close(fd);
-    OpenError error;
+    fill(image(), [](uint64_t i) { return static_cast<uint8_t>(i); });
+    fill(spare(), [](uint64_t) { return uint8_t{0xee}; });
     auto context = std::make_unique<VolumeContext>(kSectors, &events);
     context->num_queues = 4;
     context->counters = counters_;
-    context->devices.push_back(Device::open(image(), OpenOptions{}, &error));
-    if (context->devices[0] == nullptr) std::abort();
+    context->read_only = options.read_only;
+    for (const std::string& path : {image(), spare()}) {
+      OpenError error;
+      context->devices.push_back(
+          Device::open(path, OpenOptions{.read_only = options.read_only}, &error));
+      if (context->devices.back() == nullptr) std::abort();
+    }
     backend = std::make_unique<Backend>(std::move(context), 2);
     const char* step = "";
     if (backend->start(&step) != 0) std::abort();
   }
   ~Volume() {
+    // A test that failed may have left requests parked, and stopping waits for them.
+    for (const abi::EventRecord& parked : events.all(abi::EventKind::kParked))
+      complete(parked.token, VIRTIO_BLK_S_IOERR);
     backend->stop();
     CHECK(events.saw(abi::EventKind::kStopped, 0));
     backend.reset();
     unlink(image().c_str());
+    unlink(spare().c_str());
     rmdir(directory_.c_str());
   }
 
   std::string socket() const { return directory_ + "/s"; }
   std::string image() const { return directory_ + "/i"; }
+  std::string spare() const { return directory_ + "/p"; }
+  void complete(uint64_t token, uint8_t status) {
+    abi::CommandRecord command{};
+    command.kind = static_cast<uint32_t>(abi::CommandKind::kComplete);
+    command.token = token;
+    command.status = status;
+    backend->submit(&command, 1);
+  }
+  Device& device(size_t n) { return *backend->context().devices[n]; }
   void listen() {
     const char* step = "";
     REQUIRE(backend->listen(socket(), &step) == 0);
@@ -112,6 +138,14 @@ class Volume {
   std::unique_ptr<Backend> backend;
 
  private:
+  static void fill(const std::string& path, uint8_t (*value)(uint64_t sector)) {
+    std::vector<uint8_t> bytes(kSectors * 512);
+    for (uint64_t i = 0; i < kSectors; ++i) memset(&bytes[i * 512], value(i), 512);
+    const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    if (write(fd, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) std::abort();
+    close(fd);
+  }
+
   std::string directory_;
   abi::QueueCounters counters_[4]{};
 };

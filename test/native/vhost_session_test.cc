@@ -26,8 +26,8 @@ TEST_CASE("session: offers what it can do and no more") {
   FrontEnd f(volume.connect());
   CHECK(f.ask_u64(VHOST_USER_GET_FEATURES) ==
         (kFeatureSegMax | kFeatureBlkSize | kFeatureFlush | kFeatureTopology | kFeatureConfigWce |
-         kFeatureMultiQueue | kFeatureIndirectDesc | kFeatureEventIdx | kFeatureProtocolFeatures |
-         kFeatureVersion1));
+         kFeatureMultiQueue | kFeatureDiscard | kFeatureWriteZeroes | kFeatureIndirectDesc |
+         kFeatureEventIdx | kFeatureProtocolFeatures | kFeatureVersion1));
   CHECK(f.ask_u64(VHOST_USER_GET_PROTOCOL_FEATURES) == kOfferedProtocolFeatures);
   CHECK(f.ask_u64(VHOST_USER_GET_QUEUE_NUM) == 4u);
   CHECK(f.ask_u64(VHOST_USER_GET_MAX_MEM_SLOTS) == 509u);
@@ -56,6 +56,12 @@ TEST_CASE("session: configuration space by offset, zero past its end, write cach
   CHECK(+config.blk_size == 512);
   CHECK(+config.wce == 1);
   CHECK(+config.num_queues == 4);
+  CHECK(+config.max_discard_sectors == 32768);
+  CHECK(+config.max_discard_seg == 1);
+  CHECK(+config.discard_sector_alignment == 1);
+  CHECK(+config.max_write_zeroes_sectors == 32768);
+  CHECK(+config.max_write_zeroes_seg == 1);
+  CHECK(+config.write_zeroes_may_unmap == 1);
   CHECK(ask(32, 4) == std::vector<uint8_t>(whole.begin() + 32, whole.begin() + 36));
   CHECK(ask(250, 100) == std::vector<uint8_t>(100));
   CHECK(ask(UINT32_MAX, 8) == std::vector<uint8_t>(8));
