@@ -28,8 +28,9 @@ uint32_t physical_block_size(const Device& device) {
 
 uint64_t offered_features(const VolumeContext& context) {
   uint64_t features = kFeatureSegMax | kFeatureBlkSize | kFeatureFlush | kFeatureTopology |
-                      kFeatureConfigWce | kFeatureMultiQueue | kFeatureIndirectDesc |
-                      kFeatureEventIdx | kFeatureProtocolFeatures | kFeatureVersion1;
+                      kFeatureConfigWce | kFeatureMultiQueue | kFeatureLogAll |
+                      kFeatureIndirectDesc | kFeatureEventIdx | kFeatureProtocolFeatures |
+                      kFeatureVersion1;
   return features | (context.read_only ? kFeatureReadOnly : kFeatureDiscard | kFeatureWriteZeroes);
 }
 

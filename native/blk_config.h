@@ -18,6 +18,7 @@ inline constexpr uint64_t kFeatureConfigWce = 1ull << 11;
 inline constexpr uint64_t kFeatureMultiQueue = 1ull << 12;
 inline constexpr uint64_t kFeatureDiscard = 1ull << 13;
 inline constexpr uint64_t kFeatureWriteZeroes = 1ull << 14;
+inline constexpr uint64_t kFeatureLogAll = 1ull << 26;  // vhost's own
 inline constexpr uint64_t kFeatureIndirectDesc = 1ull << 28;
 inline constexpr uint64_t kFeatureEventIdx = 1ull << 29;
 inline constexpr uint64_t kFeatureProtocolFeatures = 1ull << 30;  // vhost-user's own

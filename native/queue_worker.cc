@@ -61,6 +61,7 @@ class QueueWorker::Impl final : public RequestOwner {
   void run(std::promise<int>* started);
   void loop();
   void log_written(const BlkRequest& request);
+  void log_used(const WorkerQueue& queue);
   unsigned take_all();
   unsigned take_from(WorkerQueue& queue);
   void take_one(WorkerQueue& queue, uint16_t head);
@@ -164,6 +165,7 @@ unsigned QueueWorker::Impl::take_all() {
 unsigned QueueWorker::Impl::take_from(WorkerQueue& queue) {
   unsigned count = 0;
   queue.ring.suppress_kicks();
+  log_used(queue);
   while (queue.resumed < queue.ring.resumed().size()) {
     take_one(queue, queue.ring.resumed()[queue.resumed++]);
     ++count;
@@ -228,9 +230,7 @@ void QueueWorker::Impl::publish_all() {
   for (WorkerQueue* queue : attached_) {
     const bool due = queue->ring.has_unpublished();
     const bool call = queue->ring.publish();
-    if (due && log_ && queue->setup.used_log_address != 0)
-      log_->mark(queue->setup.used_log_address,
-                 sizeof(uint16_t) * 3 + sizeof(vring_used_elem) * queue->ring.size());
+    if (due) log_used(*queue);
     if (!call) continue;
     ++context_.counters[queue->setup.index].calls;
     queue->call();
@@ -264,6 +264,7 @@ bool QueueWorker::Impl::may_sleep() {
     if (paused_ || !queue->takes()) continue;
     if (queue->setup.kick_fd < 0) timer_.arm(*ring_);
     queue->ring.request_kicks();
+    log_used(*queue);
     if (queue->waiting()) idle = false;
     context_.counters[queue->setup.index].kicks += queue->kick.take_wakes();
   }
@@ -347,6 +348,13 @@ void QueueWorker::Impl::log_written(const BlkRequest& request) {
   mark(request.status, 1);
   if (request.modifies()) return;
   for (const iovec& v : request.data) mark(v.iov_base, v.iov_len);
+}
+
+// Elements, index, flags and event index: whoever wrote one of them says so here.
+void QueueWorker::Impl::log_used(const WorkerQueue& queue) {
+  if (!log_ || queue.setup.used_log_address == 0) return;
+  log_->mark(queue.setup.used_log_address,
+             sizeof(uint16_t) * 3 + sizeof(vring_used_elem) * queue.ring.size());
 }
 
 // A token: worker (16 bits), queue (8), head (16), sequence (24).

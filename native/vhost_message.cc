@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "blk_config.h"
+#include "dirty_log.h"
 #include "limits.h"
 
 namespace remap {
@@ -22,6 +23,8 @@ constexpr MessageRule kRules[] = {
     {VHOST_USER_SET_OWNER, 0, 0, 0, false, kIgnore},
     {VHOST_USER_RESET_OWNER, 0, 0, 0, false, kIgnore},
     {VHOST_USER_SET_MEM_TABLE, kAnyPayload, 0, 8, false, kDisconnect},
+    {VHOST_USER_SET_LOG_BASE, sizeof(VhostUserLog), 1, 1, true, kDisconnect},
+    {VHOST_USER_SET_LOG_FD, 0, 1, 1, false, kIgnore},
     {VHOST_USER_SET_VRING_NUM, kState, 0, 0, false, kDisconnect},
     {VHOST_USER_SET_VRING_ADDR, sizeof(vhost_vring_addr), 0, 0, false, kDisconnect},
     {VHOST_USER_SET_VRING_BASE, kState, 0, 0, false, kDisconnect},
@@ -156,7 +159,7 @@ const char* check_message(const VhostUserMsg& message, const Offer& offer) {
       return check_state(message, offer);
     case VHOST_USER_SET_VRING_ADDR:
       if (message.payload.addr.index >= offer.queues) return "no such queue";
-      return message.payload.addr.flags == 0 ? nullptr : "dirty logging was not offered";
+      return message.payload.addr.flags <= 1u << VHOST_VRING_F_LOG ? nullptr : "unknown flag";
     case VHOST_USER_SET_VRING_KICK:
     case VHOST_USER_SET_VRING_CALL:
     case VHOST_USER_SET_VRING_ERR:
@@ -223,6 +226,38 @@ const char* locate_rings(const vhost_vring_addr& addresses, uint32_t size,
   };
   if (!found.desc || !found.avail || !found.used) return "ring not inside shared memory";
   *rings = found;
+  return nullptr;
+}
+
+const char* check_used_log(const vhost_vring_addr& addresses, uint32_t size,
+                           std::span<const VuDevRegion> mapped) {
+  if (!(addresses.flags & 1u << VHOST_VRING_F_LOG)) return nullptr;
+  const uint64_t start = addresses.log_guest_addr;
+  const uint64_t length = 6 + 8 * uint64_t{std::max<uint32_t>(size, 1)};
+  for (const VuDevRegion& r : mapped)
+    if (start >= r.gpa && start - r.gpa < r.size && length <= r.size - (start - r.gpa))
+      return nullptr;
+  return "log address outside guest memory";
+}
+
+uint64_t log_bytes(uint64_t end) {
+  const uint64_t pages = end / DirtyLog::kPageBytes + (end % DirtyLog::kPageBytes != 0);
+  return (pages + 7) / 8;
+}
+
+uint64_t memory_end(std::span<const VuDevRegion> mapped) {
+  uint64_t end = 0;
+  for (const VuDevRegion& r : mapped) end = std::max(end, r.gpa + r.size);
+  return end;
+}
+
+const char* check_log(const VhostUserLog& log, const SharedFile& file,
+                      std::span<const VuDevRegion> mapped) {
+  if (!file.mappable || !file.size_known) return "dirty log is no memory file";
+  if (log.mmap_offset % 4096 != 0) return "dirty log is not page aligned";
+  if (log.mmap_size == 0 || log.mmap_size < log_bytes(memory_end(mapped))) return kLogTooSmall;
+  if (overflows(log.mmap_offset, log.mmap_size) || log.mmap_offset + log.mmap_size > file.size)
+    return "dirty log beyond the end of its file";
   return nullptr;
 }
 

@@ -74,6 +74,17 @@ struct Rings {
 const char* locate_rings(const vhost_vring_addr& addresses, uint32_t size,
                          std::span<const VuDevRegion> mapped, Rings* rings);
 
+// Guest addresses of the used ring as SET_VRING_ADDR gives them for the dirty log: inside memory.
+const char* check_used_log(const vhost_vring_addr& addresses, uint32_t size,
+                           std::span<const VuDevRegion> mapped);
+
+inline constexpr char kLogTooSmall[] = "dirty log too small for guest memory";
+// Bytes of a dirty log with a bit for every page up to `end`, the first address past guest memory.
+uint64_t log_bytes(uint64_t end);
+uint64_t memory_end(std::span<const VuDevRegion> mapped);
+const char* check_log(const VhostUserLog& log, const SharedFile& file,
+                      std::span<const VuDevRegion> mapped);
+
 // Bytes from one queue's part of the inflight region to the next one's.
 uint64_t inflight_stride(uint16_t queue_size);
 const char* check_inflight(const VhostUserInflight& inflight, const SharedFile& file);

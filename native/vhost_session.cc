@@ -60,6 +60,8 @@ VhostSession::VhostSession(VolumeContext& context, Workers workers, Negotiation&
 VhostSession::~VhostSession() {
   detach_all();
   announce();
+  log_.reset();
+  sync_log();
   for (const auto& worker : workers_) worker->set_memory(std::make_shared<const MemoryMap>());
   region_guards_.clear();
   forget_inflight();
@@ -154,6 +156,12 @@ int VhostSession::process(VhostUserMsg* message, int* reply) {
       return set_vring_fd(message);
     case VHOST_USER_SET_INFLIGHT_FD:
       return map_inflight(message);
+    case VHOST_USER_SET_LOG_BASE:
+      return set_log_base(message, reply);
+    case VHOST_USER_SET_LOG_FD:
+      // A bell for who waits for the log; front-ends read it when they want it.
+      close_descriptors(message);
+      return 1;
     default:
       prepare(*message);
       return 0;
@@ -193,9 +201,13 @@ void VhostSession::prepare(const VhostUserMsg& message) {
 // Brings the workers to the state the message asked for.
 void VhostSession::settle() {
   VuDev& device = library_.device;
+  std::shared_ptr<LogMapping> log_retired;
   switch (request_) {
     case VHOST_USER_SET_FEATURES:
+      // The front-end frees its log when it has switched logging off.
+      if (negotiation_.features & ~device.features & kFeatureLogAll) log_retired = std::move(log_);
       negotiation_.features = device.features;
+      sync_log();
       break;
     case VHOST_USER_SET_PROTOCOL_FEATURES:
       negotiation_.protocol_features = device.protocol_features;
@@ -266,6 +278,16 @@ int VhostSession::set_config(const VhostUserMsg& message) {
   }
   for (const auto& worker : workers_) worker->resume();
   return 1;
+}
+
+int VhostSession::set_log_base(VhostUserMsg* message, int* reply) {
+  std::shared_ptr<LogMapping> log =
+      LogMapping::map(message->fds[0], message->payload.log, guard_owner_);
+  if (!log) return refuse(message, "dirty log cannot be mapped");
+  close_descriptors(message);
+  std::swap(log_, log);
+  sync_log();  // before the answer: then the front-end reads the log it had
+  return answer_u64(message, reply, 0);
 }
 
 int VhostSession::set_vring_fd(VhostUserMsg* message) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "log_limiter.h"
+#include "log_mapping.h"
 #include "memory_guard.h"
 #include "message_io.h"
 #include "queue_worker.h"
@@ -24,9 +25,9 @@
 namespace remap {
 
 inline constexpr uint64_t kOfferedProtocolFeatures =
-    1ull << VHOST_USER_PROTOCOL_F_MQ | 1ull << VHOST_USER_PROTOCOL_F_REPLY_ACK |
-    1ull << VHOST_USER_PROTOCOL_F_BACKEND_REQ | 1ull << VHOST_USER_PROTOCOL_F_CONFIG |
-    1ull << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |
+    1ull << VHOST_USER_PROTOCOL_F_MQ | 1ull << VHOST_USER_PROTOCOL_F_LOG_SHMFD |
+    1ull << VHOST_USER_PROTOCOL_F_REPLY_ACK | 1ull << VHOST_USER_PROTOCOL_F_BACKEND_REQ |
+    1ull << VHOST_USER_PROTOCOL_F_CONFIG | 1ull << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |
     1ull << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS;
 
 // What front-ends have settled with us; it outlives a connection, because QEMU before 9.1 may come
@@ -81,6 +82,7 @@ class VhostSession {
     Rings rings;
     bool event_idx = false;
     bool taking = false;
+    uint64_t used_log = 0;
   };
 
   struct Region {
@@ -104,6 +106,7 @@ class VhostSession {
   int answer_config(VhostUserMsg* message, int* reply);
   int set_config(const VhostUserMsg& message);
   int set_vring_fd(VhostUserMsg* message);
+  int set_log_base(VhostUserMsg* message, int* reply);
   void end(Receive received, const char* reason);
 
   // vhost_state.cc: checks against the state, memory, queues
@@ -113,12 +116,14 @@ class VhostSession {
   const char* check_old_region(const VhostUserMsg& message) const;
   const char* check_vring_state(const VhostUserMsg& message) const;
   const char* check_vring_fd(const VhostUserMsg& message) const;
+  const char* check_logged(uint64_t features, uint64_t bytes) const;
   bool any_attached() const;
   std::span<const VuDevRegion> regions() const;
   void begin_memory_change(const VhostUserMsg& message);
   void end_memory_change();
   int map_inflight(VhostUserMsg* message);
   void forget_inflight();
+  void sync_log();
   void sync_queue(uint16_t index);
   void attach(uint16_t index, const Rings& rings, bool event_idx);
   void detach(uint16_t index);
@@ -140,6 +145,8 @@ class VhostSession {
   std::map<uint64_t, Region> region_guards_;  // by guest address
   std::optional<MemoryGuard> inflight_guard_;
   uint16_t inflight_queue_size_ = 0;
+  std::shared_ptr<LogMapping> log_;  // SET_LOG_BASE
+  bool logging_ = false;             // the workers have it
   bool greeted_ = false;
   bool ever_attached_ = false;
 

@@ -8,9 +8,22 @@
 #include "vhost_session.h"
 
 namespace remap {
+namespace {
+
+uint64_t end_of(const VhostUserMemoryRegion& region) {
+  return region.guest_phys_addr + region.memory_size;
+}
+
+}  // namespace
 
 const char* VhostSession::check_state(const VhostUserMsg& message) const {
   switch (message.request) {
+    case VHOST_USER_SET_FEATURES:
+      return check_logged(message.payload.u64, log_bytes(memory_end(regions())));
+    case VHOST_USER_SET_LOG_BASE:
+      return check_log(message.payload.log, inspect_file(message.fds[0]), regions());
+    case VHOST_USER_SET_LOG_FD:
+      return is_eventfd(message.fds[0]) ? nullptr : "no eventfd";
     case VHOST_USER_SET_MEM_TABLE:
       return check_new_table(message);
     case VHOST_USER_ADD_MEM_REG:
@@ -37,6 +50,13 @@ const char* VhostSession::check_state(const VhostUserMsg& message) const {
   }
 }
 
+// Whether a log of at least `bytes` is there, or none is needed: while queues run every page must
+// have its bit. A front-end that starts a device gives the log last, so an old one may be short.
+const char* VhostSession::check_logged(uint64_t features, uint64_t bytes) const {
+  const bool needed = (features & kFeatureLogAll) && log_ && any_attached();
+  return needed && log_->bytes() < bytes ? kLogTooSmall : nullptr;
+}
+
 const char* VhostSession::check_new_table(const VhostUserMsg& message) const {
   const VhostUserMemory table = message.payload.memory;
   for (uint32_t i = 0; i < table.nregions; ++i) {
@@ -44,6 +64,8 @@ const char* VhostSession::check_new_table(const VhostUserMsg& message) const {
     if (reason != nullptr) return reason;
     for (uint32_t j = 0; j < i; ++j)
       if (regions_overlap(table.regions[i], table.regions[j])) return "regions overlap";
+    reason = check_logged(library_.device.features, log_bytes(end_of(table.regions[i])));
+    if (reason != nullptr) return reason;
   }
   return nullptr;
 }
@@ -53,7 +75,8 @@ const char* VhostSession::check_new_region(const VhostUserMsg& message) const {
   if (regions().size() >= VHOST_USER_MAX_RAM_SLOTS) return "no memory slot left";
   const char* reason = check_region(region, inspect_file(message.fds[0]));
   if (reason != nullptr) return reason;
-  return find_overlap(region, regions()) != nullptr ? "regions overlap" : nullptr;
+  if (find_overlap(region, regions()) != nullptr) return "regions overlap";
+  return check_logged(library_.device.features, log_bytes(end_of(region)));
 }
 
 const char* VhostSession::check_old_region(const VhostUserMsg& message) const {
@@ -75,7 +98,8 @@ const char* VhostSession::check_vring_state(const VhostUserMsg& message) const {
     case VHOST_USER_SET_VRING_ADDR: {
       if (regions().empty()) return kMemoryNotShared;
       const vhost_vring_addr addresses = message.payload.addr;
-      return locate_rings(addresses, vring.vring.num, regions(), &rings);
+      const char* reason = locate_rings(addresses, vring.vring.num, regions(), &rings);
+      return reason != nullptr ? reason : check_used_log(addresses, vring.vring.num, regions());
     }
     case VHOST_USER_SET_VRING_NUM: {
       if (queue.attached) return "queue is running";
@@ -188,6 +212,15 @@ void VhostSession::forget_inflight() {
   info = {};
 }
 
+// When it returns the workers write the log of the moment, and no other.
+void VhostSession::sync_log() {
+  const bool wanted = log_ && (library_.device.features & kFeatureLogAll);
+  if (!wanted && !logging_) return;
+  const auto log = wanted ? LogMapping::log_of(log_) : nullptr;
+  for (const auto& worker : workers_) worker->set_log(log);
+  logging_ = wanted;
+}
+
 void VhostSession::sync_queue(uint16_t index) {
   Queue& queue = queues_[index];
   const VuVirtq& vring = this->vring(index);
@@ -200,6 +233,10 @@ void VhostSession::sync_queue(uint16_t index) {
   const bool changed = queue.renew || rings != queue.rings || event_idx != queue.event_idx;
   if (queue.attached && (!wanted || changed)) detach(index);
   if (!wanted) return;
+  const bool logged = (vring.vra.flags & 1u << VHOST_VRING_F_LOG) != 0;
+  const uint64_t used_log = logged ? vring.vra.log_guest_addr : 0;
+  if (queue.attached && queue.used_log != used_log) worker(index).set_used_log(index, used_log);
+  queue.used_log = used_log;
   if (!queue.attached) {
     attach(index, rings, event_idx);
   } else if (queue.taking != counts_as_enabled(queue)) {
@@ -230,6 +267,7 @@ void VhostSession::attach(uint16_t index, const Rings& rings, bool event_idx) {
   setup.kick_fd = share_fd(vring.kick_fd);
   setup.call_fd = share_fd(vring.call_fd);
   setup.inflight = queue.inflight;
+  setup.used_log_address = queue.used_log;
   worker(index).attach(setup);
   // A back-end that died between returning requests and the call for them left the driver waiting.
   signal_eventfd(vring.call_fd);

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "native/blk_config.h"
 #include "native/vhost_message.h"
 
 namespace remap::test {
@@ -137,7 +138,12 @@ class FrontEnd {
     if (!features || !protocol) return false;
     send_u64(VHOST_USER_SET_PROTOCOL_FEATURES, *protocol);
     send(VHOST_USER_SET_OWNER, nullptr, 0);
-    return send_u64(VHOST_USER_SET_FEATURES, *features & ~without, {}, true) && reply_u64() == 0u;
+    // As QEMU does: logging only while it migrates.
+    accepted = *features & ~without & ~kFeatureLogAll;
+    return set_features(accepted);
+  }
+  bool set_features(uint64_t features) {
+    return send_u64(VHOST_USER_SET_FEATURES, features, {}, true) && reply_u64() == 0u;
   }
 
   VhostUserMemRegMsg region() const {
@@ -222,6 +228,7 @@ class FrontEnd {
     return used_index() == index;
   }
 
+  uint64_t accepted = 0;
   uint8_t* memory;
   int memory_fd;
   int kick;

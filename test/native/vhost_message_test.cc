@@ -152,8 +152,10 @@ TEST_CASE("message: queue indexes, sizes and bases") {
     CHECK(judge(u64(request, 4, 1)) == "no such queue");
   VhostUserMsg m = message(VHOST_USER_SET_VRING_ADDR, sizeof(vhost_vring_addr));
   CHECK(judge(m) == "");
-  m.payload.addr.flags = 1;
-  CHECK(judge(m) != "");
+  m.payload.addr.flags = 1u << VHOST_VRING_F_LOG;
+  CHECK(judge(m) == "");
+  m.payload.addr.flags |= 2;
+  CHECK(judge(m) == "unknown flag");
   m.payload.addr = {};
   m.payload.addr.index = 4;
   CHECK(judge(m) == "no such queue");
@@ -279,6 +281,27 @@ TEST_CASE("rings: alignment 16, 2 and 4") {
   CHECK_FALSE(fits(0x500010, 0x501002, 0x502002));
   CHECK(rings.desc != nullptr);
   CHECK(locate_rings(addresses(0x500000, 0x501000, 0x502000), 8, {}, &rings) != nullptr);
+}
+
+TEST_CASE("log: a bit for every page of memory") {
+  CHECK(log_bytes(0) == 0);
+  CHECK(log_bytes(1) == 1);
+  CHECK(log_bytes(8 * 4096) == 1);
+  CHECK(log_bytes(8 * 4096 + 1) == 2);
+  CHECK(log_bytes(UINT64_MAX) == 1ull << 49);
+  CHECK(memory_end({}) == 0);
+  CHECK(memory_end(kMapped) == 0x20000);
+  const auto judge_log = [](uint64_t size, uint64_t offset, const SharedFile& file = kFile) {
+    const char* reason = check_log({.mmap_size = size, .mmap_offset = offset}, file, kMapped);
+    return std::string(reason == nullptr ? "" : reason);
+  };
+  CHECK(judge_log(4, 0) == "");
+  CHECK(judge_log(3, 0) == kLogTooSmall);
+  CHECK(judge_log(4, kGiB - 4096) == "");
+  CHECK(judge_log(4097, kGiB - 4096) != "");
+  CHECK(judge_log(4, 512) != "");
+  CHECK(judge_log(4, 0, {}) != "");
+  CHECK(judge_log(4, 0, {.mappable = true, .size_known = false}) != "");
 }
 
 TEST_CASE("inflight: sizes against the file") {

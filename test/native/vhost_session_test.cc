@@ -26,8 +26,8 @@ TEST_CASE("session: offers what it can do and no more") {
   FrontEnd f(volume.connect());
   CHECK(f.ask_u64(VHOST_USER_GET_FEATURES) ==
         (kFeatureSegMax | kFeatureBlkSize | kFeatureFlush | kFeatureTopology | kFeatureConfigWce |
-         kFeatureMultiQueue | kFeatureDiscard | kFeatureWriteZeroes | kFeatureIndirectDesc |
-         kFeatureEventIdx | kFeatureProtocolFeatures | kFeatureVersion1));
+         kFeatureMultiQueue | kFeatureDiscard | kFeatureWriteZeroes | kFeatureLogAll |
+         kFeatureIndirectDesc | kFeatureEventIdx | kFeatureProtocolFeatures | kFeatureVersion1));
   CHECK(f.ask_u64(VHOST_USER_GET_PROTOCOL_FEATURES) == kOfferedProtocolFeatures);
   CHECK(f.ask_u64(VHOST_USER_GET_QUEUE_NUM) == 4u);
   CHECK(f.ask_u64(VHOST_USER_GET_MAX_MEM_SLOTS) == 509u);
