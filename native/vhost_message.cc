@@ -41,6 +41,7 @@ constexpr MessageRule kRules[] = {
     {VHOST_USER_SET_CONFIG, kAnyPayload, 0, 0, false, kIgnore},
     {VHOST_USER_GET_INFLIGHT_FD, sizeof(VhostUserInflight), 0, 0, true, kDisconnect},
     {VHOST_USER_SET_INFLIGHT_FD, sizeof(VhostUserInflight), 1, 1, false, kDisconnect},
+    {kRequestResetDevice, 0, 0, 0, false, kIgnore},
     {VHOST_USER_GET_MAX_MEM_SLOTS, 0, 0, 0, true, kDisconnect},
     {VHOST_USER_ADD_MEM_REG, sizeof(VhostUserMemRegMsg), 1, 1, false, kDisconnect},
     {VHOST_USER_REM_MEM_REG, sizeof(VhostUserMemRegMsg), 0, 1, false, kDisconnect},
@@ -129,6 +130,7 @@ const MessageRule* message_rule(uint32_t request) {
 }
 
 const char* request_name(uint32_t request) {
+  if (request == kRequestResetDevice) return "RESET_DEVICE";
   constexpr char kPrefix[] = "VHOST_USER_";
   const char* name = vu_request_to_string(request);
   // The library's table has holes.

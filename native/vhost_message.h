@@ -13,6 +13,10 @@
 
 namespace remap {
 
+// Of the specification; libvhost-user has neither name.
+inline constexpr uint32_t kRequestResetDevice = 34;
+inline constexpr uint32_t kProtocolResetDevice = 13;
+
 // What becomes of the connection after a refused message that carries no wish for a reply.
 enum class Refusal : uint8_t {
   kIgnore,      // nothing the front-end goes on to do depends on it

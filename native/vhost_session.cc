@@ -162,6 +162,9 @@ int VhostSession::process(VhostUserMsg* message, int* reply) {
       // A bell for who waits for the log; front-ends read it when they want it.
       close_descriptors(message);
       return 1;
+    case kRequestResetDevice:
+      reset_device();
+      return 1;
     default:
       prepare(*message);
       return 0;

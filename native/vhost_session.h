@@ -28,7 +28,7 @@ inline constexpr uint64_t kOfferedProtocolFeatures =
     1ull << VHOST_USER_PROTOCOL_F_MQ | 1ull << VHOST_USER_PROTOCOL_F_LOG_SHMFD |
     1ull << VHOST_USER_PROTOCOL_F_REPLY_ACK | 1ull << VHOST_USER_PROTOCOL_F_BACKEND_REQ |
     1ull << VHOST_USER_PROTOCOL_F_CONFIG | 1ull << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |
-    1ull << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS;
+    1ull << kProtocolResetDevice | 1ull << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS;
 
 // What front-ends have settled with us; it outlives a connection, because QEMU before 9.1 may come
 // back without a handshake and go on from where it was.
@@ -123,6 +123,7 @@ class VhostSession {
   void end_memory_change();
   int map_inflight(VhostUserMsg* message);
   void forget_inflight();
+  void reset_device();
   void sync_log();
   void sync_queue(uint16_t index);
   void attach(uint16_t index, const Rings& rings, bool event_idx);

@@ -212,6 +212,31 @@ void VhostSession::forget_inflight() {
   info = {};
 }
 
+// As before the first driver, but for what belongs to the connection: memory, the protocol's own
+// features, the back-end's channel.
+void VhostSession::reset_device() {
+  detach_all();
+  forget_inflight();
+  for (uint16_t i = 0; i < queues_.size(); ++i) {
+    const bool announced = queues_[i].announced;
+    queues_[i] = {};
+    queues_[i].announced = announced;
+    VuVirtq& vring = this->vring(i);
+    vring.started = false;
+    vring.enable = false;
+    vring.vring = {};
+    vring.vra = {};
+    vring.last_avail_idx = vring.shadow_avail_idx = 0;
+    if (vring.kick_fd >= 0) close(vring.kick_fd);
+    vring.kick_fd = -1;
+  }
+  library_.device.features = negotiation_.features = 0;
+  negotiation_.write_cache = true;
+  ever_attached_ = false;
+  const auto log = std::move(log_);
+  sync_log();
+}
+
 // When it returns the workers write the log of the moment, and no other.
 void VhostSession::sync_log() {
   const bool wanted = log_ && (library_.device.features & kFeatureLogAll);

@@ -80,6 +80,52 @@ TEST_CASE("session: configuration space by offset, zero past its end, write cach
   CHECK(f.reply_u64() == 1u);
 }
 
+TEST_CASE("session: a reset drains and stops the queues and keeps memory and connection") {
+  Volume volume;
+  volume.listen();
+  FrontEnd f(volume.connect());
+  REQUIRE(f.negotiate());
+  REQUIRE(f.share_memory() == 0u);
+  const auto reset = [&] {
+    return f.send(kRequestResetDevice, nullptr, 0, {}, true) && f.reply_u64() == 0u;
+  };
+  CHECK(reset());  // QEMU begins with one
+  REQUIRE(f.set_features(f.accepted));
+  REQUIRE(f.start_queue());
+  f.offer(VIRTIO_BLK_T_IN, 5);
+  CHECK(f.run() == VIRTIO_BLK_S_OK);
+
+  // A slow request under way is answered before the reset is acknowledged.
+  volume.device(0).faults().add(FaultKind::kSlow, 0, kSectors, 1, 100);
+  f.offer(VIRTIO_BLK_T_IN, 6);
+  f.notify();
+  while (volume.counters(0).in_flight == 0) usleep(100);
+  uint8_t write_through[13] = {32, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0};
+  f.send(VHOST_USER_SET_CONFIG, write_through, sizeof write_through);
+  CHECK(reset());
+  CHECK(f.used_index() == 2);
+  CHECK(volume.counters(0).started == 0);
+  CHECK(volume.events.saw(abi::EventKind::kQueue, 0));
+
+  // Neither a kick nor the old enable starts anything.
+  f.offer(VIRTIO_BLK_T_IN, 7);
+  f.notify();
+  f.send_state(VHOST_USER_SET_VRING_ENABLE, 0, 1, true);
+  REQUIRE(f.reply_u64() == 0u);
+  usleep(20'000);
+  CHECK(f.used_index() == 2);
+
+  // The next driver: a new ring in the memory of before, and the write cache on.
+  memset(f.memory, 0, FrontEnd::kHeader);
+  REQUIRE(f.set_features(f.accepted));
+  CHECK_FALSE(volume.backend->context().write_through);
+  REQUIRE(f.start_queue());
+  f.offer(VIRTIO_BLK_T_IN, 8);
+  CHECK(f.run() == VIRTIO_BLK_S_OK);
+  CHECK(f.memory[FrontEnd::kData] == 8);
+  CHECK(f.stop_queue() == 1u);
+}
+
 TEST_CASE("session: a driver without flush gets write-through") {
   Volume volume;
   volume.listen();
