@@ -65,6 +65,7 @@ class AddonBackend final : public Napi::ObjectWrap<AddonBackend> {
                            InstanceMethod<&AddonBackend::stop>("stop"),
                            InstanceMethod<&AddonBackend::submit>("submit"),
                            InstanceMethod<&AddonBackend::publish>("publish"),
+                           InstanceMethod<&AddonBackend::set_capacity>("setCapacity"),
                            InstanceMethod<&AddonBackend::drain>("drain"),
                            InstanceMethod<&AddonBackend::index_extents>("indexExtents"),
                            InstanceMethod<&AddonBackend::index_bytes>("indexBytes"),
@@ -90,6 +91,7 @@ class AddonBackend final : public Napi::ObjectWrap<AddonBackend> {
   Napi::Value stop(const Napi::CallbackInfo& info);
   Napi::Value submit(const Napi::CallbackInfo& info);
   Napi::Value publish(const Napi::CallbackInfo& info);
+  Napi::Value set_capacity(const Napi::CallbackInfo& info);
   Napi::Value drain(const Napi::CallbackInfo& info);
   Napi::Value index_extents(const Napi::CallbackInfo& info);
   Napi::Value index_bytes(const Napi::CallbackInfo& info);
@@ -166,6 +168,13 @@ Napi::Value AddonBackend::publish(const Napi::CallbackInfo& info) {
   if (!held_->backend->publish(reinterpret_cast<const abi::IndexRecord*>(records.Data()),
                                records.ByteLength() / sizeof(abi::IndexRecord)))
     throw_errno(info.Env(), ERANGE, "publish");
+  return info.Env().Undefined();
+}
+
+Napi::Value AddonBackend::set_capacity(const Napi::CallbackInfo& info) {
+  if (!usable(info.Env())) return info.Env().Undefined();
+  const auto sectors = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
+  if (!held_->backend->set_capacity(sectors)) throw_errno(info.Env(), ERANGE, "setCapacity");
   return info.Env().Undefined();
 }
 

@@ -107,6 +107,7 @@ class AddonDevice final : public Napi::ObjectWrap<AddonDevice> {
                            InstanceMethod<&AddonDevice::transfer<Call::kRead>>("read"),
                            InstanceMethod<&AddonDevice::transfer<Call::kWrite>>("write"),
                            InstanceMethod<&AddonDevice::transfer<Call::kFlush>>("flush"),
+                           InstanceMethod<&AddonDevice::remeasure>("remeasure"),
                            InstanceMethod<&AddonDevice::close>("close"),
                            InstanceMethod<&AddonDevice::add_fault>("addFault"),
                            InstanceMethod<&AddonDevice::list_faults>("listFaults"),
@@ -121,6 +122,7 @@ class AddonDevice final : public Napi::ObjectWrap<AddonDevice> {
  private:
   template <Call call>
   Napi::Value transfer(const Napi::CallbackInfo& info);
+  Napi::Value remeasure(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   Napi::Value add_fault(const Napi::CallbackInfo& info);
   Napi::Value list_faults(const Napi::CallbackInfo& info);
@@ -144,7 +146,8 @@ AddonDevice::AddonDevice(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   device_ = *info[0].As<Napi::External<DevicePtr>>().Data();
   Napi::Object self = info.This().As<Napi::Object>();
   self.TypeTag(&kDeviceTag);
-  // Nothing of this ever changes, and it can still be read after close().
+  // Nothing of this ever changes (sizeBytes is that of the opening), and it can still be read after
+  // close().
   const auto define = [&self](const char* name, Napi::Value value) {
     self.DefineProperty(Napi::PropertyDescriptor::Value(name, value, napi_enumerable));
   };
@@ -156,6 +159,15 @@ AddonDevice::AddonDevice(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   define("isNull", Napi::Boolean::New(env, device_->is_null()));
   define("direct", Napi::Boolean::New(env, device_->direct()));
   define("readOnly", Napi::Boolean::New(env, device_->read_only()));
+}
+
+Napi::Value AddonDevice::remeasure(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!usable(env, "remeasure")) return env.Undefined();
+  uint64_t size = 0;
+  if (const int error = device_->remeasure(&size); error != 0)
+    errno_error(env, error, "size").ThrowAsJavaScriptException();
+  return number(env, size);
 }
 
 template <Call call>

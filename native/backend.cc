@@ -103,6 +103,16 @@ bool Backend::publish(const abi::IndexRecord* records, size_t count) {
   return context_->index.apply(records, count);
 }
 
+bool Backend::set_capacity(uint64_t sectors) {
+  // The index first: a request beyond the old end may come at once.
+  if (sectors > context_->devices.front()->size_sectors() || !context_->index.grow(sectors))
+    return false;
+  if (context_->capacity_sectors.exchange(sectors) == sectors) return true;
+  context_->config_changed = true;
+  eventfd_write(wake_fd_, 1);
+  return true;
+}
+
 void Backend::stop() {
   std::lock_guard guard(mutex_);
   if (state_ != State::kRunning) {

@@ -36,6 +36,9 @@ class Backend {
   void submit(const abi::CommandRecord* records, size_t count);
   // False and nothing changed when a record is bad.
   bool publish(const abi::IndexRecord* records, size_t count);
+  // The volume has become longer. False and nothing changed when it would shrink, when main is
+  // shorter, or when the index has no room (RemapIndex::kRoomSectors). The front-end is told.
+  bool set_capacity(uint64_t sectors);
   // Drains all queues, closes the connection and the socket; kStopped comes when that is done. A
   // connection that was handed over ends the same way when the front-end leaves.
   void stop();

@@ -42,6 +42,7 @@ void ControlLoop::run(const std::function<bool()>& stopping) {
     wait();
     // The session first: the front-end that knocks may be the same one, come back.
     if (session_) serve_session();
+    if (session_) session_->tell_config_changed();
     if (knocked_) accept_front_end();
   }
   close_session();

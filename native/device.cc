@@ -149,7 +149,9 @@ OpenError Device::measure() {
   if (!read_only_ && ioctl(fd_, BLKROGET, &no_writes) == 0 && no_writes != 0)
     return {EROFS, "open"};
   int logical = 0;
-  if (ioctl(fd_, BLKGETSIZE64, &size_) != 0) return {errno, "size"};
+  uint64_t size = 0;
+  if (ioctl(fd_, BLKGETSIZE64, &size) != 0) return {errno, "size"};
+  size_ = size;
   if (ioctl(fd_, BLKSSZGET, &logical) != 0) return {errno, "size"};
   logical_block_size_ = static_cast<uint32_t>(logical);
   return {};
@@ -175,6 +177,22 @@ void Device::leave_direct() {
   if (flags < 0 || fcntl(fd_, F_SETFL, flags & ~O_DIRECT) != 0) return;
   direct_ = false;
   memory_align_ = offset_align_ = 1;
+}
+
+int Device::remeasure(uint64_t* size_now) {
+  *size_now = size_;
+  if (null_) return 0;
+  if (block_) {
+    if (ioctl(fd_, BLKGETSIZE64, size_now) != 0) return errno;
+  } else {
+    struct stat now;
+    if (fstat(fd_, &now) != 0) return errno;
+    *size_now = static_cast<uint64_t>(now.st_size);
+  }
+  uint64_t known = size_;
+  while (known < *size_now && !size_.compare_exchange_weak(known, *size_now)) {
+  }
+  return 0;
 }
 
 bool Device::serve_blocks(uint32_t block) {

@@ -59,6 +59,10 @@ class Device {
   uint32_t memory_align() const { return memory_align_; }
   uint32_t offset_align() const { return offset_align_; }
 
+  // Looks again how large it is. What size_bytes() says grows with it and never shrinks. Returns 0
+  // or a positive errno. Any thread.
+  int remeasure(uint64_t* size_now);
+
   // I/O will come in multiples of `block` bytes: a file whose O_DIRECT asks for more goes through
   // the page cache from now on. False for a block device that cannot do it. Before any I/O of the
   // data plane.
@@ -114,7 +118,7 @@ class Device {
   bool block_ = false;
   bool read_only_ = false;
   bool direct_ = false;
-  uint64_t size_ = 0;
+  std::atomic<uint64_t> size_{0};
   uint32_t logical_block_size_ = 512;
   uint32_t memory_align_ = 1;
   uint32_t offset_align_ = 1;

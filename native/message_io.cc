@@ -118,6 +118,15 @@ bool send_acknowledgement(int sock, int request, uint64_t status) {
   return sent == sizeof reply;
 }
 
+bool send_backend_request(int channel, uint32_t request) {
+  const uint32_t message[] = {request, 1, 0};
+  ssize_t sent;
+  do {
+    sent = send(channel, message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return sent == sizeof message;
+}
+
 void close_descriptors(VhostUserMsg* message) {
   for (int i = 0; i < message->fd_num; ++i) close(message->fds[i]);
   message->fd_num = 0;

@@ -23,6 +23,10 @@ Receive receive_message(int sock, VhostUserMsg* message, const char** reason);
 // The answer to a message with NEED_REPLY: 0 for success.
 bool send_acknowledgement(int sock, int request, uint64_t status);
 
+// A message without payload on the back-end's channel, no reply wanted. Does not wait; false, with
+// errno, when it was not sent.
+bool send_backend_request(int channel, uint32_t request);
+
 void close_descriptors(VhostUserMsg* message);
 
 }  // namespace remap

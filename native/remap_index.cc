@@ -16,6 +16,14 @@ constexpr uint64_t kRegionSectors = RemapIndex::kRegionSectors;
 constexpr uint64_t kRegionsPerWord = 64;
 constexpr uint64_t kWordSectors = kRegionsPerWord * kRegionSectors;
 
+uint64_t words_of(uint64_t sectors) { return (sectors + kWordSectors - 1) / kWordSectors; }
+
+// Memory is taken when it is touched, so room to grow costs address space only.
+uint64_t room_of(uint64_t capacity_sectors) {
+  if (capacity_sectors >= RemapIndex::kRoomMaxSectors) return capacity_sectors;
+  return std::clamp(4 * capacity_sectors, RemapIndex::kRoomSectors, RemapIndex::kRoomMaxSectors);
+}
+
 // An extent inside one region. What is only pending lies on main: device 0, target as the volume.
 struct Entry {
   uint16_t start;  // sector in the region
@@ -102,11 +110,12 @@ void append_plain(std::vector<RemapIndex::Piece>* out, uint64_t start, uint64_t 
 struct RemapIndex::Impl {
   Impl(uint64_t capacity_sectors, uint64_t* bitmap_words)
       : capacity(capacity_sectors),
-        words((capacity_sectors + kWordSectors - 1) / kWordSectors),
+        room(room_of(capacity_sectors)),
+        words(words_of(capacity_sectors)),
         bitmap(bitmap_words),
-        root(static_cast<Page**>(std::calloc(words, sizeof(Page*)))) {
+        root(static_cast<Page**>(std::calloc(words_of(room) + 1, sizeof(Page*)))) {
     if (root == nullptr) throw std::bad_alloc();
-    bytes = words * (sizeof(uint64_t) + sizeof(Page*));
+    bytes = words * kWordBytes;
   }
 
   ~Impl() {
@@ -148,8 +157,11 @@ struct RemapIndex::Impl {
   static constexpr size_t kRetiredMax = 4096;
   static constexpr uint64_t kNoRegion = ~uint64_t{0};
 
-  const uint64_t capacity;
-  const uint64_t words;
+  static constexpr uint64_t kWordBytes = sizeof(uint64_t) + sizeof(Page*);
+
+  uint64_t capacity;  // the writer's own
+  const uint64_t room;
+  uint64_t words;
   uint64_t* const bitmap;
   const std::unique_ptr<Page*[], Free> root;
   std::atomic<uint64_t> extents{0};
@@ -324,7 +336,7 @@ void RemapIndex::Impl::reclaim() {
 
 RemapIndex::RemapIndex(uint64_t capacity_sectors)
     : bitmap_(static_cast<uint64_t*>(
-          std::calloc(capacity_sectors / kWordSectors + 1, sizeof(uint64_t)))) {
+          std::calloc(words_of(room_of(capacity_sectors)) + 1, sizeof(uint64_t)))) {
   if (bitmap_ == nullptr) throw std::bad_alloc();
   impl_ = std::make_unique<Impl>(capacity_sectors, bitmap_.get());
 }
@@ -369,6 +381,15 @@ bool RemapIndex::apply(const abi::IndexRecord* records, size_t count) {
   for (; records != end; ++records) impl_->change(*records);
   impl_->commit();
   impl_->reclaim();
+  return true;
+}
+
+bool RemapIndex::grow(uint64_t capacity_sectors) {
+  if (capacity_sectors < impl_->capacity || capacity_sectors > impl_->room) return false;
+  const uint64_t words = words_of(capacity_sectors);
+  impl_->bytes += (words - impl_->words) * Impl::kWordBytes;
+  impl_->words = words;
+  impl_->capacity = capacity_sectors;
   return true;
 }
 

@@ -39,6 +39,10 @@ class RemapIndex {
   static constexpr uint32_t kRegionSectors = 2048;
   static constexpr uint32_t kReadersMax = 64;
 
+  // An index can grow to 16 TiB, and to four times its first size as long as that is below 1 PiB.
+  static constexpr uint64_t kRoomSectors = uint64_t{16} << 31;
+  static constexpr uint64_t kRoomMaxSectors = uint64_t{1} << 41;
+
   explicit RemapIndex(uint64_t capacity_sectors);
   ~RemapIndex();
   RemapIndex(const RemapIndex&) = delete;
@@ -58,6 +62,10 @@ class RemapIndex {
   // returned. Returns false and changes nothing when a record lies outside the volume, is empty or
   // names a device or a flag that is not there. Fastest when records come sorted by lba.
   bool apply(const abi::IndexRecord* records, size_t count);
+
+  // The volume has become longer. The writer's thread; readers go on. False, and nothing changed,
+  // when it would shrink or there is no room.
+  bool grow(uint64_t capacity_sectors);
 
   uint64_t extents() const;       // entries held, split at region borders
   uint64_t memory_bytes() const;  // in use for them: bitmap, root, pages, arrays

@@ -104,8 +104,9 @@ void RequestEngine::answer(BlkRequest& request, uint8_t status) {
 // Whole blocks inside the volume?
 bool RequestEngine::fits(uint64_t lba, uint64_t sectors) const {
   const uint64_t block = context_.logical_block_size / kSectorSize;
-  return lba % block == 0 && sectors % block == 0 && sectors <= context_.capacity_sectors &&
-         lba <= context_.capacity_sectors - sectors;
+  const uint64_t capacity = context_.capacity_sectors.load(std::memory_order_relaxed);
+  return lba % block == 0 && sectors % block == 0 && sectors <= capacity &&
+         lba <= capacity - sectors;
 }
 
 void RequestEngine::start_data(BlkRequest& request) {

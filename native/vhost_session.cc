@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -83,6 +84,18 @@ bool VhostSession::dispatch() {
     if (!send_acknowledgement(fd(), static_cast<int>(request_), refused_ ? 1 : 0)) return false;
   }
   return !over_;
+}
+
+void VhostSession::tell_config_changed() {
+  VuDev& device = library_.device;
+  // QEMU forgets a notice that comes while the device is stopped, so it waits for the rings.
+  if (!context_.config_changed.load(std::memory_order_relaxed) || !any_attached()) return;
+  if (device.backend_fd < 0 || !(device.protocol_features >> VHOST_USER_PROTOCOL_F_BACKEND_REQ & 1))
+    return;
+  context_.config_changed = false;
+  // No reply is asked for: the front-end reads the configuration first, through this thread.
+  if (send_backend_request(device.backend_fd, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG)) return;
+  complaints_.warn("the front-end could not be told of the new size: %s", strerrordesc_np(errno));
 }
 
 bool VhostSession::on_read(VuDev* device, int sock, VhostUserMsg* message) {
@@ -255,6 +268,7 @@ int VhostSession::answer_config(VhostUserMsg* message, int* reply) {
   // A driver that looks at the device for the first time meets it as it is after a reset. Who
   // comes back after a break does not ask again.
   if (!ever_attached_) negotiation_.write_cache = true;
+  if (!any_attached()) context_.config_changed = false;  // it learns the size now
   const auto bytes = config_space(context_, negotiation_.write_cache);
   for (uint64_t i = 0; i < message->payload.config.size; ++i) {
     const uint64_t at = message->payload.config.offset + i;

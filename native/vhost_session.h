@@ -60,6 +60,9 @@ class VhostSession {
   // front-end. False: the connection is over, and why has been logged.
   bool dispatch();
 
+  // Sends CONFIG_CHANGE_MSG when the configuration has changed and somebody can hear it.
+  void tell_config_changed();
+
   int fd() const { return library_.device.sock; }
   // The front-end took guest memory away under us.
   bool memory_lost() const { return guard_owner_.lost.load(std::memory_order_acquire); }

@@ -1,4 +1,5 @@
-// What all threads of one volume share. Filled before the first thread starts.
+// What all threads of one volume share. Filled before the first thread starts; what changes later
+// is atomic.
 #ifndef REMAP_VOLUME_CONTEXT_H_
 #define REMAP_VOLUME_CONTEXT_H_
 
@@ -20,7 +21,9 @@ struct VolumeContext {
   VolumeContext(uint64_t capacity_sectors, EventSink* sink)
       : capacity_sectors(capacity_sectors), index(capacity_sectors), events(sink) {}
 
-  const uint64_t capacity_sectors;
+  std::atomic<uint64_t> capacity_sectors;  // grows only
+  // The configuration space has changed and the front-end has not been told.
+  std::atomic<bool> config_changed{false};
   uint32_t logical_block_size = 512;
   uint16_t num_queues = 1;
   bool read_only = false;

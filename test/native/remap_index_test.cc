@@ -97,6 +97,29 @@ struct Model {
 
 }  // namespace
 
+TEST_CASE("remap index: grows in place, and what it held stays") {
+  RemapIndex index(kRegion);
+  const uint64_t before = index.memory_bytes();
+  REQUIRE(apply(index, {remapped(10, 5, 1, 100)}));
+  CHECK_FALSE(apply(index, {remapped(kRegion, 1, 1, 0)}));
+  CHECK_FALSE(index.grow(kRegion - 1));
+  CHECK(index.grow(kRegion));
+  const uint64_t large = 1000 * 64 * kRegion;
+  REQUIRE(index.grow(large));
+  CHECK(index.memory_bytes() >= before + 999 * 16);
+  REQUIRE(apply(index, {remapped(large - 4, 4, 2, 7), pending(kRegion, 2)}));
+  CHECK(index.maybe_mapped(large - 1, 1));
+  CHECK(pieces_of(index, large - 5, 5) ==
+        Pieces{{large - 5, 1, large - 5, 0, false}, {large - 4, 4, 7, 2, false}});
+  CHECK(pieces_of(index, 9, 7) ==
+        Pieces{{9, 1, 9, 0, false}, {10, 5, 100, 1, false}, {15, 1, 15, 0, false}});
+  CHECK_FALSE(apply(index, {remapped(large, 1, 1, 0)}));
+  CHECK(index.grow(RemapIndex::kRoomSectors));
+  CHECK_FALSE(index.grow(RemapIndex::kRoomSectors + 1));
+  REQUIRE(apply(index, {remapped(RemapIndex::kRoomSectors - 1, 1, 1, 3)}));
+  CHECK(index.maybe_mapped(RemapIndex::kRoomSectors - 1, 1));
+}
+
 TEST_CASE("remap_index: an empty index is one plain piece") {
   RemapIndex index(10 * kRegion);
   CHECK_FALSE(index.maybe_mapped(0, 10 * kRegion));
