@@ -51,7 +51,7 @@ t.test('100,000 extents', async (t) => {
   await daemon.kill();
   await daemon.restart();
   t.comment(`start with no remap ${startEmptyMs} ms, with ${REMAPS}: ${daemon.startMs} ms`);
-  t.ok(daemon.startMs - startEmptyMs < 1000, 'opens within a second');
+  t.ok(daemon.startMs < 3 * startEmptyMs, 'and opens in a small multiple of the time');
   await fe.reconnect();
   t.match(await daemon.status(), { remaps: { extents: REMAPS + 1 }, state: 'healthy' });
   for (const [at, expected] of content) t.ok((await fe.read(at, 3)).equals(expected));

@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <chrono>
 #include <random>
 #include <thread>
 
@@ -279,18 +278,10 @@ TEST_CASE("remap_index: 64 TiB cost nothing until they are used") {
 
 TEST_CASE("remap_index: a million extents") {
   constexpr uint64_t kExtents = 1'000'000;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr double kSecondsMax = 20;
-#else
-  constexpr double kSecondsMax = 1;  // takes a quarter of it on an idle machine
-#endif
   const auto build = [&](RemapIndex& index, uint64_t stride) {
     std::vector<IndexRecord> records;
     for (uint64_t i = 0; i < kExtents; ++i) records.push_back(remapped(i * stride, 1, 1, 2 * i));
-    const auto before = std::chrono::steady_clock::now();
     REQUIRE(index.apply(records.data(), records.size()));
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - before;
-    CHECK(took.count() < kSecondsMax);
     CHECK(index.extents() == kExtents);
   };
   RemapIndex scattered(kExtents * 2500);

@@ -82,16 +82,19 @@ t.test('refuses what overlaps and what is not there', async (t) => {
   t.same(set.toArray(), []);
 });
 
-t.test('a million runs in random order load in well under a second', async (t) => {
+t.test('a million runs in random order load in a small multiple of a bare sort', async (t) => {
   const runs = Array.from({ length: 1_000_000 }, (_, i) => {
     return { start: ((i * 7_368_787) % 1_000_003) * 1000, count: 8 };
   });
   const begin = performance.now();
+  Float64Array.from(runs, (run) => run.start).sort();
+  const bareMs = performance.now() - begin;
   const set = new SortedExtents<Run>();
   set.load(runs);
-  const ms = performance.now() - begin;
+  const loadMs = performance.now() - begin - bareMs;
   t.equal(set.size, 1_000_000);
-  t.ok(ms < 2000, `${ms} ms`);
+  // 3 to 5 times on an idle machine; a load that is quadratic anywhere takes thousands.
+  t.ok(loadMs < 50 * bareMs, `${loadMs} ms against ${bareMs} ms`);
 });
 
 t.test('sorts runs that all fall into one bucket', async (t) => {
