@@ -9,6 +9,8 @@ export async function dispatch(volume: VolumeControl, request: Request): Promise
   switch (request.verb) {
     case 'status':
       return { schema: 'status/1', volumes: [volume.status()] };
+    case 'resize':
+      return { schema: 'resize/1', ...(await volume.resize()) };
     case 'remap list':
       return { schema: 'remap/1', action: 'list', ...volume.listRemaps() };
     case 'remap add':

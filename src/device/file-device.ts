@@ -16,11 +16,11 @@ const LOCK_RETRY_MS = 20;
 export class FileDevice implements BlockDevice {
   /** What the data plane is given. */
   readonly native: NativeDevice;
-  readonly sizeSectors: SectorCount;
+  #sizeSectors: SectorCount;
 
   private constructor(device: NativeDevice) {
     this.native = device;
-    this.sizeSectors = sectorCount(Math.floor(device.sizeBytes / SECTOR_SIZE));
+    this.#sizeSectors = sectorsOf(device.sizeBytes);
   }
 
   /**
@@ -44,6 +44,23 @@ export class FileDevice implements BlockDevice {
 
   get path(): string {
     return this.native.path;
+  }
+
+  /** Grows by `remeasure` and never shrinks. */
+  get sizeSectors(): SectorCount {
+    return this.#sizeSectors;
+  }
+
+  /** How large it is at this moment. Throws DEVICE_IO. */
+  remeasure(): SectorCount {
+    let now: SectorCount;
+    try {
+      now = sectorsOf(this.native.remeasure());
+    } catch (cause) {
+      throw ioError(this.path, 'size', undefined, 0, cause);
+    }
+    if (now > this.#sizeSectors) this.#sizeSectors = now;
+    return now;
   }
 
   get logicalBlockSize(): number {
@@ -91,6 +108,8 @@ export class FileDevice implements BlockDevice {
     }
   }
 }
+
+const sectorsOf = (bytes: number): SectorCount => sectorCount(Math.floor(bytes / SECTOR_SIZE));
 
 const errnoOf = (cause: unknown): string => {
   const code = (cause as { code?: unknown } | null)?.code;

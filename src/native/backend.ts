@@ -140,6 +140,19 @@ export class Backend {
     if (chunk.length > 0) this.#publish(chunk);
   }
 
+  /** The volume has become longer; the front-end is told. Throws RANGE, and nothing changed. */
+  setCapacity(sectors: number): void {
+    try {
+      this.#native.setCapacity(sectors);
+    } catch (cause) {
+      throw new RemapError(
+        'RANGE',
+        `A running back-end has no room to grow to ${sectors} sectors; restart it to serve them.`,
+        { cause, context: { need: sectors } },
+      );
+    }
+  }
+
   /**
    * Writes the data that parked request `token` has for [lba, lba + count) to `target` of
    * `device`, reads it back and compares. Resolves with 0 or an errno.

@@ -36,6 +36,8 @@ export interface NativeDevice {
   read(buffer: Uint8Array, offset: number): Promise<void>;
   write(buffer: Uint8Array, offset: number): Promise<void>;
   flush(): Promise<void>;
+  /** Bytes it has now. What I/O may reach grows with it; `sizeBytes` stays that of the opening. */
+  remeasure(): number;
   /** Releases the lock and the descriptor once no back-end uses the device any more. */
   close(): void;
   /** Returns the rule's id, or 0 when the table is full. */
@@ -72,6 +74,8 @@ export interface NativeBackend {
   submit(records: Uint8Array): void;
   /** IndexRecords, 32 bytes each, applied in order; throws ERANGE and changes nothing if bad. */
   publish(records: Uint8Array): void;
+  /** Sectors the volume has from now on; throws ERANGE when main or the index has no room. */
+  setCapacity(sectors: number): void;
   /** Fills `into` with EventRecords of 128 bytes; returns how many. */
   drain(into: Uint8Array): number;
   /** numQueues QueueCounters of 128 bytes, live. */

@@ -45,6 +45,7 @@ export type FaultFilter = z.infer<typeof faultFilterSchema>;
 
 export const requestSchema = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('status') }),
+  z.strictObject({ verb: z.literal('resize') }),
   z.strictObject({ verb: z.literal('remap list') }),
   z.strictObject({ verb: z.literal('remap add'), extents: z.array(extentSchema).min(1) }),
   z.strictObject({ verb: z.literal('remap remove'), extents: z.array(extentSchema).min(1) }),
@@ -184,6 +185,21 @@ export const statusAnswerSchema = z.object({
 });
 export type StatusAnswer = z.infer<typeof statusAnswerSchema>;
 
+/* resize/1 ------------------------------------------------------------------------------------ */
+
+export const resizeReportSchema = z.object({
+  /** The same when main has not grown. */
+  previousSectors: counter,
+  sizeSectors: counter,
+});
+export type ResizeReport = z.infer<typeof resizeReportSchema>;
+
+export const resizeAnswerSchema = z.object({
+  schema: z.literal('resize/1'),
+  ...resizeReportSchema.shape,
+});
+export type ResizeAnswer = z.infer<typeof resizeAnswerSchema>;
+
 /* remap/1 ------------------------------------------------------------------------------------- */
 
 export const remapCauseSchema = z.enum([
@@ -293,6 +309,7 @@ export type ErrorAnswer = z.infer<typeof errorAnswerSchema>;
 /** What each verb of the control socket answers. */
 export const answerSchemas = {
   status: statusAnswerSchema,
+  resize: resizeAnswerSchema,
   'remap list': remapAnswerSchema,
   'remap add': remapAnswerSchema,
   'remap remove': remapAnswerSchema,

@@ -6,6 +6,7 @@ import type {
   MoveReport,
   PendingRow,
   RemapRow,
+  ResizeReport,
   VolumeStatus,
 } from './messages.js';
 
@@ -15,6 +16,11 @@ import type {
  */
 export interface VolumeControl {
   status(): VolumeStatus;
+  /**
+   * Makes the volume as long as main has become, durably, and tells the front-end. RANGE when main
+   * is shorter than the volume.
+   */
+  resize(): Promise<ResizeReport>;
   listRemaps(): { remaps: RemapRow[]; pending: PendingRow[] };
   /**
    * Moves healthy or failing blocks to a spare (design section 4). RANGE when an extent is not

@@ -19,7 +19,8 @@ export interface MoverParts {
   readonly table: RemapTable;
   readonly pool: SparePool;
   readonly main: Pick<BlockDevice, 'flush'>;
-  readonly sizeSectors: number;
+  /** Of the volume, at the moment. */
+  readonly sizeSectors: () => number;
   readonly blockSectors: number;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -52,9 +53,14 @@ export class Mover {
     this.#parts = parts;
   }
 
+  #volume(): { sizeSectors: number; blockSectors: number } {
+    const { sizeSectors, blockSectors } = this.#parts;
+    return { sizeSectors: sizeSectors(), blockSectors };
+  }
+
   /** Throws RANGE, META_COMMIT, META_FULL; what was moved before stays moved. */
   add(extents: readonly ExtentMessage[]): Promise<MoveReport> {
-    const runs = checkExtents(extents, this.#parts);
+    const runs = checkExtents(extents, this.#volume());
     return this.#queue(() =>
       this.#move(runs, (batch, tally) => this.#toSpare(batch, tally, 'administrator')),
     );
@@ -62,7 +68,7 @@ export class Mover {
 
   /** Throws RANGE, NOT_REMAPPED when nothing of it is remapped, META_COMMIT. */
   remove(extents: readonly ExtentMessage[]): Promise<MoveReport> {
-    const runs = checkExtents(extents, this.#parts);
+    const runs = checkExtents(extents, this.#volume());
     return this.#queue(async () => {
       const { table } = this.#parts;
       if (runs.every(({ start, count }) => table.remappedIn(start, count).length === 0)) {

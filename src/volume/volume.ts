@@ -14,6 +14,7 @@ import type {
   MoveReport,
   PendingRow,
   RemapRow,
+  ResizeReport,
   VolumeStatus,
 } from '../protocol/messages.js';
 import type { VolumeControl } from '../protocol/volume-control.js';
@@ -27,6 +28,7 @@ import { type OpenedVolume, openStorage, type VolumeMeans } from './opening.js';
 import type { VolumeOptions } from './options.js';
 import { Quarantine } from './quarantine.js';
 import { Reallocator } from './reallocator.js';
+import { growToMain } from './resize.js';
 import { listRows } from './rows.js';
 import type { Facts } from './states.js';
 import { statusOf } from './status.js';
@@ -56,6 +58,9 @@ export class Volume implements VolumeControl {
   readonly #remapping: Remapping | undefined;
   readonly #queues = new Set<number>();
   #connected = false;
+  /** Of the volume: main may be longer, and nobody told us yet. */
+  #sizeSectors: number;
+  #resizing: Promise<unknown> = Promise.resolve();
   /** Failing sectors that could not be put on record. */
   #unrecorded = { readErrorsTotal: 0, writeErrorsTotal: 0 };
   #stopping: Promise<void> | undefined;
@@ -63,6 +68,7 @@ export class Volume implements VolumeControl {
   private constructor(options: VolumeOptions, storage: OpenedVolume, means: VolumeMeans) {
     this.#options = options;
     this.#storage = storage;
+    this.#sizeSectors = storage.main.sizeSectors;
     this.#logger = means.logger;
     this.#clock = means.clock;
     const devices = [storage.main, ...storage.spares];
@@ -108,13 +114,13 @@ export class Volume implements VolumeControl {
   }
 
   status(): VolumeStatus {
-    const { store, table, main, logicalBlockSize, readOnly, name } = this.#storage;
+    const { store, table, logicalBlockSize, readOnly, name } = this.#storage;
     const { total } = this.#backend.counters();
     return statusOf({
       name,
       uuid: store?.volumeUuid ?? null,
       facts: this.#facts(),
-      sizeSectors: main.sizeSectors,
+      sizeSectors: this.#sizeSectors,
       logicalBlockSize,
       readOnly,
       generation: store?.generation ?? 0n,
@@ -132,6 +138,23 @@ export class Volume implements VolumeControl {
       engine: { name: this.#backend.engine, workers: this.#backend.workers },
       faultInjection: { allowed: this.#faults.allowed, rules: this.#faults.count },
     });
+  }
+
+  resize(): Promise<ResizeReport> {
+    const resized = this.#resizing.then(() => this.#resize());
+    this.#resizing = resized.catch(() => {});
+    return resized;
+  }
+
+  async #resize(): Promise<ResizeReport> {
+    if (this.#stopping !== undefined) throw new RemapError('NATIVE', 'The back-end is stopping.');
+    const { main, store, logicalBlockSize } = this.#storage;
+    const previousSectors = this.#sizeSectors;
+    const parts = { main, store, backend: this.#backend, logicalBlockSize };
+    this.#sizeSectors = await growToMain({ ...parts, sizeSectors: previousSectors });
+    const report = { previousSectors, sizeSectors: this.#sizeSectors };
+    this.#logger.info(report, 'resized');
+    return report;
   }
 
   listRemaps(): { remaps: RemapRow[]; pending: PendingRow[] } {
@@ -166,6 +189,7 @@ export class Volume implements VolumeControl {
 
   async #stop(): Promise<void> {
     const { store, main, spares, readOnly } = this.#storage;
+    await this.#resizing;
     await this.#remapping?.mover.stop();
     await this.#backend.stop();
     await this.#remapping?.reallocator.idle();
@@ -186,7 +210,7 @@ export class Volume implements VolumeControl {
       ...(socketPath === undefined ? {} : { socketPath }),
       ...(fd === undefined ? {} : { fd }),
       devices: [main, ...spares].map((device) => device.native),
-      capacitySectors: main.sizeSectors,
+      capacitySectors: this.#sizeSectors,
       logicalBlockSize,
       numQueues,
       workers,
@@ -244,7 +268,7 @@ export class Volume implements VolumeControl {
       ...common,
       journal,
       main,
-      sizeSectors: main.sizeSectors,
+      sizeSectors: () => this.#sizeSectors,
       retain: (runs) => quarantine.add(runs),
     });
     return { journal, quarantine, mover, reallocator: new Reallocator({ ...common, journal }) };

@@ -8,6 +8,7 @@ import {
   errorAnswerSchema,
   injectAnswerSchema,
   remapAnswerSchema,
+  resizeAnswerSchema,
   statusAnswerSchema,
 } from '../../src/protocol/messages.js';
 import { MemoryVolume } from '../fixtures/memory-volume.js';
@@ -135,6 +136,22 @@ t.test('status: 0 when healthy, 3 when not', async (t) => {
   t.equal((await ctl('status --json')).status, 3);
 });
 
+t.test('resize', async (t) => {
+  const { ctl, volume } = await start(t);
+  t.match(await ctl('resize'), {
+    status: 0,
+    stdout: 'the main device has not grown: 8192 sectors (4 MiB)\n',
+  });
+  volume.mainSectors = 16384;
+  t.match(await ctl('resize'), {
+    status: 0,
+    stdout: 'grown from 8192 sectors (4 MiB) to 16384 sectors (8 MiB)\n',
+  });
+  volume.mainSectors = 1;
+  t.match(await ctl('resize'), { status: 1, stderr: 'remapctl: it cannot shrink\n' });
+  t.equal((await ctl('resize 5')).status, 2);
+});
+
 t.test('remap add, list, remove', async (t) => {
   const { ctl } = await start(t);
   t.match(await ctl('remap list'), {
@@ -255,6 +272,7 @@ t.test(
     const { ctl } = await start(t);
     for (const [line, schema] of [
       ['status', statusAnswerSchema],
+      ['resize', resizeAnswerSchema],
       ['remap add 1', remapAnswerSchema],
       ['remap list', remapAnswerSchema],
       ['remap remove 1', remapAnswerSchema],

@@ -26,6 +26,7 @@ Look after volumes of vhost-user-remap.
   inspect       show what the metadata on a spare says; never writes
   check         check the metadata on all spares of a volume
   status        show what a running back-end serves, and how well
+  resize        make the volume as long as its main device has become
   remap list    list remapped extents and pending sectors
   remap add     move sectors to the spare before they fail
   remap remove  move sectors back to the main device
@@ -84,6 +85,13 @@ ${GLOBAL}`,
 Show what a running back-end serves, and how well.
 
 Exit status 3 when a volume is degraded or failed.
+
+${SOCKET}${GLOBAL}`,
+  resize: `Usage: remapctl resize
+
+Make the volume as long as its main device has become.
+
+Grow the main device first; the running guest sees the new size. A volume cannot shrink.
 
 ${SOCKET}${GLOBAL}`,
   'remap list': `Usage: remapctl remap list

@@ -69,6 +69,9 @@ class FakeNative implements NativeBackend {
     if (this.refusePublish) throw Object.assign(new Error('range'), { code: 'ERANGE' });
     this.published.push(records.length / INDEX_RECORD_SIZE);
   }
+  setCapacity(sectors: number): void {
+    if (sectors > 1000) throw Object.assign(new Error('range'), { code: 'ERANGE' });
+  }
   drain(into: Uint8Array): number {
     const some = this.waiting.splice(0, Math.floor(into.length / EVENT_SIZE));
     for (const [i, event] of some.entries()) into.set(event, i * EVENT_SIZE);
@@ -240,6 +243,8 @@ t.test('publishes a long list in pieces, and tells when native refuses', async (
   t.equal(native.published.length, 2);
   native.refusePublish = true;
   t.throws(() => backend.publish([change]), { code: 'NATIVE' });
+  backend.setCapacity(1000);
+  t.throws(() => backend.setCapacity(1001), { code: 'RANGE', context: { need: 1001 } });
 });
 
 t.test('stops once, keeps the last counters, and takes nothing more', async (t) => {

@@ -75,6 +75,8 @@ const REQUESTS: readonly [boolean, unknown][] = [
   [false, {}],
   [false, []],
   [false, null],
+  [true, { verb: 'resize' }],
+  [false, { verb: 'resize', sizeSectors: 1 }],
   [true, { verb: 'remap list' }],
   [true, { verb: 'remap add', extents: [{ lba: 0, count: 1 }] }],
   [true, { verb: 'remap remove', extents: [{ lba: 2 ** 48 - 1, count: 2 ** 48 }] }],

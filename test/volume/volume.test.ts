@@ -153,6 +153,58 @@ t.test('a move past bad blocks on both sides tells what it did', async (t) => {
   });
 });
 
+t.test('grows with main, and the next start finds it so', async (t) => {
+  const { options } = make(t);
+  const size = (bytes: number): void => truncateSync(options.mainPath, bytes);
+  await withVolume(options, async (volume) => {
+    t.strictSame(await volume.resize(), { previousSectors: 4096, sizeSectors: 4096 });
+    const { generation } = volume.status();
+    size(4 * MIB);
+    t.equal(volume.status().sizeSectors, 4096);
+    await t.rejects(volume.addRemaps([{ lba: 8191, count: 1 }]), { code: 'RANGE' });
+    const both = await Promise.all([volume.resize(), volume.resize()]);
+    t.strictSame(both, [
+      { previousSectors: 4096, sizeSectors: 8192 },
+      { previousSectors: 8192, sizeSectors: 8192 },
+    ]);
+    t.match(volume.status(), { sizeSectors: 8192, generation: generation + 1 });
+    t.match(await volume.addRemaps([{ lba: 8191, count: 1 }]), { moved: 1 });
+
+    size(3 * MIB);
+    await t.rejects(volume.resize(), {
+      code: 'RANGE',
+      message: /has 6144 sectors and the volume 8192, which cannot shrink; make main as long/,
+    });
+    t.match(volume.status(), { sizeSectors: 8192, generation: generation + 2 });
+    size(4 * MIB);
+  });
+  await withVolume({ ...options, create: false }, async (volume) => {
+    t.match(volume.status(), { state: 'healthy', sizeSectors: 8192, remaps: { sectors: 1 } });
+  });
+});
+
+t.test('grows by whole blocks, writable and durably, or not at all', async (t) => {
+  const { options } = make(t, { logicalBlockSize: 4096 });
+  await withVolume(options, async (volume) => {
+    truncateSync(options.mainPath, 2 * MIB + 512);
+    await t.rejects(volume.resize(), { code: 'BLOCK_SIZE' });
+    t.equal(volume.status().sizeSectors, 4096);
+    truncateSync(options.mainPath, 2 * MIB);
+  });
+  await withVolume({ ...options, create: false, readOnly: true }, async (volume) => {
+    truncateSync(options.mainPath, 4 * MIB);
+    await t.rejects(volume.resize(), { code: 'READ_ONLY' });
+    t.equal(volume.status().sizeSectors, 4096);
+    truncateSync(options.mainPath, 2 * MIB);
+  });
+  await withVolume({ ...options, create: false }, async (volume) => {
+    volume.addFaults([writeError('spare', 0, 16384)]);
+    truncateSync(options.mainPath, 4 * MIB);
+    await t.rejects(volume.resize(), { code: 'META_COMMIT' });
+    t.equal(volume.status().sizeSectors, 4096);
+  });
+});
+
 t.test('passes through without a spare', async (t) => {
   const { options } = make(t, { sparePaths: [], create: false });
   await withVolume(options, async (volume) => {

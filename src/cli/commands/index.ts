@@ -4,6 +4,7 @@ import { createCommand } from './create.js';
 import { injectAddCommand, injectClearCommand, injectListCommand } from './inject.js';
 import { inspectCommand } from './inspect.js';
 import { remapAddCommand, remapListCommand, remapRemoveCommand } from './remap.js';
+import { resizeCommand } from './resize.js';
 import { statusCommand } from './status.js';
 
 /** Every verb, in the order the help shows them. */
@@ -12,6 +13,7 @@ export const COMMANDS: readonly Command[] = [
   inspectCommand,
   checkCommand,
   statusCommand,
+  resizeCommand,
   remapListCommand,
   remapAddCommand,
   remapRemoveCommand,
