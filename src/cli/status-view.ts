@@ -115,6 +115,9 @@ export function actions(v: VolumeStatus, controlSocket: string): string[] {
     SPARE_EXHAUSTED: replace,
     SPARE_FAILED: check,
     METADATA_DEGRADED: check,
+    METADATA_MAY_BE_OLD:
+      'check the files of the guest, then copy it to another disk; this spare has lost most of ' +
+      'what it said of itself',
     METADATA_FAILED: check,
     FLUSH_FAILED:
       'shut the guest down, look for the cause in the log of the host, then restart the ' +

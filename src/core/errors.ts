@@ -22,6 +22,8 @@ export type ErrorCode =
   | 'META_ABSENT'
   /** Metadata was there, and no copy of it can be used. */
   | 'META_LOST'
+  /** The spare's own descriptors are newer than every copy that is left. */
+  | 'META_OLD'
   /** Two different images carry one generation. */
   | 'META_FORK'
   | 'META_UNSUPPORTED'

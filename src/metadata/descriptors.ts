@@ -7,18 +7,16 @@ import type { BlockDevice } from '../device/block-device.js';
 import {
   type BlockDescriptor,
   type BlockState,
-  type DescriptorPage,
-  decodeDescriptorPage,
   encodeDescriptorPage,
   FREE_BLOCK,
 } from '../ondisk/descriptor-page.js';
-import { FormatError } from '../ondisk/fields.js';
 import {
   DESCRIPTOR_PAGE_SIZE,
   GROUP_BLOCKS,
   type Group,
   type SpareLayout,
 } from '../ondisk/layout.js';
+import { newestPage, readGroup } from './descriptor-slots.js';
 
 /** A run of spare blocks whose state changes; it lies within one group. */
 export interface DescriptorChange {
@@ -172,34 +170,9 @@ export class DescriptorStore {
   }
 
   async #read(spareIndex: number, group: Group): Promise<GroupState> {
-    const slots = await Promise.all([0, 1].map((slot) => this.#readSlot(spareIndex, group, slot)));
-    const [newest] = slots
-      .filter((page) => page !== undefined)
-      .sort((a, b) => b.sequence - a.sequence);
-    return newest ?? NEVER_WRITTEN;
-  }
-
-  async #readSlot(
-    spareIndex: number,
-    group: Group,
-    slot: number,
-  ): Promise<DescriptorPage | undefined> {
-    const bytes = Buffer.alloc(DESCRIPTOR_PAGE_SIZE);
-    const offset = group.start * SECTOR_SIZE + slot * DESCRIPTOR_PAGE_SIZE;
-    try {
-      await this.#device(spareIndex).read(bytes, offset);
-    } catch {
-      return undefined;
-    }
-    const page = decoded(bytes);
     const { volumeUuid, logicalBlockSize } = this.#options;
-    const own =
-      page !== undefined &&
-      page.volumeUuid === volumeUuid &&
-      page.logicalBlockSize === logicalBlockSize &&
-      page.groupStart === group.start &&
-      page.sequence % 2 === slot;
-    return own ? page : undefined;
+    const slots = await readGroup(this.#device(spareIndex), group, logicalBlockSize);
+    return newestPage(slots, volumeUuid) ?? NEVER_WRITTEN;
   }
 
   #group(spareIndex: number, sector: number): Group {
@@ -222,12 +195,3 @@ export class DescriptorStore {
 }
 
 const keyOf = (spareIndex: number, group: Group): string => `${spareIndex} ${group.index}`;
-
-function decoded(bytes: Buffer): DescriptorPage | undefined {
-  try {
-    return decodeDescriptorPage(bytes);
-  } catch (cause) {
-    if (cause instanceof FormatError) return undefined;
-    throw cause;
-  }
-}

@@ -8,6 +8,7 @@ import { decodePage } from '../ondisk/table-page.js';
 import { readPage } from './pages.js';
 import { type CopyState, decide, judgeCopy, type Verdict } from './quorum.js';
 import { observe, readSpare, type SlotReading, type SpareReading } from './slots.js';
+import { askDescriptors } from './witness.js';
 import type { Zone } from './zones.js';
 
 /** Plain data; numbers are JSON's. Offsets are bytes, the rest is in the unit its name says. */
@@ -23,11 +24,14 @@ export interface Inspection {
     readonly dataSectors: number;
   };
   /** `ok`: a daemon would take `generation`. The others as the errors META_* and SPARE_FOREIGN. */
-  readonly verdict: Verdict['state'];
-  /** 0 unless the verdict is `ok`; so are the two that follow. */
+  readonly verdict: Verdict['state'] | 'old';
+  /** 0 unless the verdict is `ok` or `old`; so are the two that follow. */
   readonly generation: number;
   readonly tolerance: number;
+  /** Neither copies nor descriptors can tell whether `generation` is the newest there was. */
   readonly mayBeOld: boolean;
+  /** Newest generation of a descriptor; null unless the copies alone cannot tell. */
+  readonly describedGeneration: number | null;
   readonly copies: readonly InspectedCopy[];
   /** Where what follows was decoded from; null when nothing could be. */
   readonly source: { readonly copy: number; readonly slot: number; readonly sound: boolean } | null;
@@ -89,6 +93,10 @@ export async function inspectSpare(device: BlockDevice): Promise<Inspection> {
   const { layout } = reading;
   const verdict = decide([observe(reading)]);
   const ok = verdict.state === 'ok' ? verdict : undefined;
+  const witness = ok?.mayBeOld
+    ? await askDescriptors([{ device, layout }], ok.volumeUuid)
+    : undefined;
+  const isOld = ok !== undefined && witness !== undefined && witness.newest > ok.generation;
   const source = bestSource(reading, verdict);
   const { header, config, health } = source?.found ?? {};
   return {
@@ -102,10 +110,11 @@ export async function inspectSpare(device: BlockDevice): Promise<Inspection> {
       groups: layout.groupCount,
       dataSectors: layout.dataSectors,
     },
-    verdict: verdict.state,
+    verdict: isOld ? 'old' : verdict.state,
     generation: Number(ok?.generation ?? 0n),
     tolerance: ok?.tolerance ?? 0,
-    mayBeOld: ok?.mayBeOld ?? false,
+    mayBeOld: isOld || (witness?.doubtfulGroups ?? 0) > 0,
+    describedGeneration: witness === undefined ? null : Number(witness.newest),
     copies: copiesOf(reading, verdict),
     source: source ? { copy: source.copy, slot: source.slot, sound: source.sound } : null,
     volumeUuid: header?.volumeUuid ?? null,

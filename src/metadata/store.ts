@@ -25,6 +25,7 @@ import { PageWriter } from './pages.js';
 import type { CopyState } from './quorum.js';
 import { examine, type InForce, repair, writeSuperblocks } from './repair.js';
 import type { TablePlacement, TablePlan } from './table-placement.js';
+import { askDescriptors, type LaidOut, tooOld } from './witness.js';
 import { goodCopies, type Writer, writeDurably, type Zone, zoneState } from './zones.js';
 
 export interface OpenOptions {
@@ -87,7 +88,7 @@ export class MetadataStore {
   readonly layouts: readonly SpareLayout[];
   /**
    * So few copies could be read at open that a newer generation may have been acknowledged, and
-   * all copies of it lost since.
+   * all copies of it lost since; and not all descriptors could be read that would have told.
    */
   readonly mayBeOld: boolean;
   /** Opened without repair, on a read-only device, or with features that forbid writing. */
@@ -107,13 +108,11 @@ export class MetadataStore {
   /** Ends when everything asked for so far has been done. */
   #queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(opened: OpenedMetadata, options: OpenOptions) {
+  private constructor(opened: OpenedMetadata, mayBeOld: boolean, options: OpenOptions) {
     const { header, config, health } = opened.superblock;
     this.spares = opened.spares;
-    this.layouts = opened.spares.map((_, index) => {
-      return (opened.zones.find((zone) => zone.spareIndex === index) as Zone).layout;
-    });
-    this.mayBeOld = opened.mayBeOld;
+    this.layouts = laidOut(opened).map(({ layout }) => layout);
+    this.mayBeOld = mayBeOld;
     this.readOnly =
       !options.repair ||
       header.features.readOnlyCompatible !== 0n ||
@@ -142,15 +141,15 @@ export class MetadataStore {
     return MetadataStore.open(spares, { ...options, repair: true });
   }
 
-  /** As `readMetadata`. Nothing is written when it throws, nor with `repair` false. */
+  /**
+   * As `readMetadata`, and META_OLD when the descriptors prove that newer metadata is lost. Nothing
+   * is written when it throws, nor with `repair` false.
+   */
   static async open(spares: readonly BlockDevice[], options: OpenOptions): Promise<MetadataStore> {
     const opened = await readMetadata(spares);
-    const store = new MetadataStore(opened, options);
-    if (opened.mayBeOld) {
-      const { generation } = store;
-      const message = 'too few copies of the metadata can be read to be sure that it is the newest';
-      store.#logger.warn({ generation: Number(generation) }, message);
-    }
+    // Before any repair: an old copy spread over all zones would look like the newest there was.
+    const mayBeOld = opened.mayBeOld && !(await provenCurrent(opened, options));
+    const store = new MetadataStore(opened, mayBeOld, options);
     if (store.readOnly) {
       for (const zone of opened.repairs) if (zone.state === 'good') zone.pagesMissing = true;
     } else {
@@ -381,6 +380,29 @@ export class MetadataStore {
     );
     return this.#failure;
   }
+}
+
+/** The spares in the order of their index. */
+const laidOut = ({ spares, zones }: OpenedMetadata): LaidOut[] =>
+  spares.map((device, index) => {
+    return { device, layout: (zones.find((zone) => zone.spareIndex === index) as Zone).layout };
+  });
+
+/** Asks the descriptors whether the newest copy left is the newest there was. Throws META_OLD. */
+async function provenCurrent(
+  opened: OpenedMetadata,
+  { logger = silentLogger }: OpenOptions,
+): Promise<boolean> {
+  const { generation: found, volumeUuid } = opened.superblock.header;
+  const { newest, doubtfulGroups } = await askDescriptors(laidOut(opened), volumeUuid);
+  if (newest > found) throw tooOld(opened.spares[0]?.path ?? '', found, newest);
+  const detail = { generation: Number(found), described: Number(newest), doubtfulGroups };
+  if (doubtfulGroups === 0) {
+    logger.info(detail, 'few copies of the metadata are left; the spare blocks say it is current');
+    return true;
+  }
+  logger.warn(detail, 'too little of the metadata can be read to be sure that it is the newest');
+  return false;
 }
 
 /** The directory once `written` pages are where they are; pages not written yet take no place. */

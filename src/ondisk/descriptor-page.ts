@@ -78,9 +78,16 @@ export function encodeDescriptorPage(page: DescriptorPage): Buffer {
   return bytes;
 }
 
+const hasMagic = (bytes: Buffer): boolean =>
+  bytes.toString('latin1', DESCRIPTOR_AT.magic, DESCRIPTOR_AT.crc) === MAGIC;
+
+/** `bytes` were meant as a descriptor page of the group that starts at sector `groupStart`. */
+export const wasDescriptorPage = (bytes: Buffer, groupStart: number): boolean =>
+  hasMagic(bytes) || bytes.readBigUInt64LE(DESCRIPTOR_AT.groupStart) === BigInt(groupStart);
+
 /** Throws FormatError when `bytes` are not a sound page. */
 export function decodeDescriptorPage(bytes: Buffer): DescriptorPage {
-  if (bytes.toString('latin1', DESCRIPTOR_AT.magic, DESCRIPTOR_AT.crc) !== MAGIC) {
+  if (!hasMagic(bytes)) {
     throw new FormatError(`the magic is not ${MAGIC}`);
   }
   if (bytes.readUInt32LE(DESCRIPTOR_AT.crc) !== crc32cWithout(bytes, DESCRIPTOR_AT.crc)) {

@@ -76,12 +76,15 @@ export const inspectAnswerSchema = z.object({
     groups: counter,
     dataSectors: counter,
   }),
-  /** `ok`: a back-end would take `generation`. */
-  verdict: z.enum(['ok', 'absent', 'lost', 'fork', 'foreign']),
+  /** `ok`: a back-end would take `generation`. `old`: descriptors are newer than that. */
+  verdict: z.enum(['ok', 'old', 'absent', 'lost', 'fork', 'foreign']),
   generation: counter,
   /** Copies that may be lost without losing a commit. */
   tolerance: counter,
+  /** Neither copies nor descriptors can tell whether `generation` is the newest there was. */
   mayBeOld: z.boolean(),
+  /** Newest generation of a descriptor; null unless the copies alone cannot tell. */
+  describedGeneration: counter.nullable(),
   copies: z
     .array(
       z.object({ offset: counter, state: copyStateSchema, slots: z.array(slotSchema).readonly() }),

@@ -67,6 +67,7 @@ export const problemCodeSchema = z.enum([
   'SPARE_EXHAUSTED',
   'SPARE_FAILED',
   'METADATA_DEGRADED',
+  'METADATA_MAY_BE_OLD',
   'METADATA_FAILED',
   'FLUSH_FAILED',
   'MAIN_FAILED',

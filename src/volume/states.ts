@@ -10,6 +10,8 @@ export interface Facts {
   readonly flushFailed: boolean;
   /** Why nothing can be committed any more, a clause. */
   readonly metadataFailure: string | undefined;
+  /** The newest metadata found may not be the newest there was. */
+  readonly metadataMayBeOld: boolean;
   readonly goodCopies: number;
   readonly allCopies: number;
   readonly spares: readonly { readonly path: string; readonly totals: SpareTotals }[];
@@ -65,6 +67,13 @@ export function problemsOf(facts: Facts): Problem[] {
       'METADATA_DEGRADED',
       `${facts.allCopies - facts.goodCopies} of ${facts.allCopies} metadata copies are not good; ` +
         'a restart writes them again, and a spare that cannot hold them must be replaced.',
+    );
+  }
+  if (facts.metadataMayBeOld) {
+    add(
+      'METADATA_MAY_BE_OLD',
+      'So little of the metadata could be read that newer remaps may be lost; check the data, and ' +
+        'replace the spare.',
     );
   }
   if (facts.pendingSectors > 0) {

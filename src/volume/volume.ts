@@ -309,6 +309,7 @@ export class Volume implements VolumeControl {
       mainFailure: this.#errors.failureOf(0),
       flushFailed: this.#backend.flushFailed,
       metadataFailure: this.#remapping?.journal.failure,
+      metadataMayBeOld: store?.mayBeOld ?? false,
       goodCopies: copies.filter((copy) => copy.state === 'good').length,
       allCopies: copies.length,
       spares: spares.flatMap(({ path }, i) => {

@@ -104,7 +104,10 @@ test('a lone survivor is held against what the blocks say', async (t) => {
     spare.damage(layout.zoneOffset(copy), Buffer.alloc(2 * SUPERBLOCK_SIZE, 1));
   }
   const { problems } = await check(spares);
-  t.match(problems[0], { code: 'MAY_BE_OLD', message: /1 blocks .* described as newer/ });
+  t.match(problems[0], { code: 'META_OLD', message: /of generation 2, .* of generation 3/ });
+  spare.makeUnreadable(layout.groupAt(0).start * 512, 8192);
+  const unproven = await check(spares);
+  t.match(unproven.problems[0], { code: 'MAY_BE_OLD', repaired: false });
 });
 
 test('entries that break the rules of the table', async (t) => {

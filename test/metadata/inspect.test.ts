@@ -40,6 +40,7 @@ test('all that a whole spare says', async (t) => {
     generation: 3,
     tolerance: 4,
     mayBeOld: false,
+    describedGeneration: null,
     source: { copy: 0, slot: 1, sound: true },
     volumeUuid: store.volumeUuid,
     spareUuid: store.config.spares[0]?.uuid,

@@ -1,7 +1,15 @@
 import { test } from 'tap';
+import { generation } from '../../src/core/units.js';
+import { DescriptorStore } from '../../src/metadata/descriptors.js';
+import { inspectSpare } from '../../src/metadata/inspect.js';
 import { placeOf } from '../../src/metadata/slots.js';
 import { crc32cWithout } from '../../src/ondisk/crc32c.js';
-import { layoutOf, SUPERBLOCK_SIZE, TABLE_PAGE_SIZE } from '../../src/ondisk/layout.js';
+import {
+  layoutOf,
+  type SpareLayout,
+  SUPERBLOCK_SIZE,
+  TABLE_PAGE_SIZE,
+} from '../../src/ondisk/layout.js';
 import { digestOf, imageOf, stampCopy } from '../../src/ondisk/superblock.js';
 import { contentOf, createOn, MIB, openSim, remaps, simVolume } from '../fixtures/metadata.js';
 import { Prng } from '../fixtures/prng.js';
@@ -29,7 +37,7 @@ test('any four of the five zones may be overwritten', async (t) => {
     const opened = await openSim([device]);
     t.equal(opened.generation, store.generation);
     t.strictSame(contentOf(opened.entries()), content);
-    t.ok(opened.mayBeOld, 'one copy cannot know that it is the newest');
+    t.notOk(opened.mayBeOld, 'the descriptors know nothing newer than the one copy');
     t.equal(opened.tolerance(), 4);
     t.equal(opened.health.metadataRepairsTotal, 4);
 
@@ -236,17 +244,66 @@ test('of two layouts the one counts that more copies have', async (t) => {
   t.equal((await openSim([spare], false)).volumeUuid, store.volumeUuid);
 });
 
-test('one stale copy alone says that it may be old', async (t) => {
+/** A spare on which one copy is left, of generation 4 while generation 5 was acknowledged. */
+async function oneStaleCopy(state?: 'used' | 'free' | 'retired') {
   const { spare, store, layout } = await filled();
   spare.makeUnwritable(layout.zoneOffset(2), 2 * SUPERBLOCK_SIZE);
-  t.equal((await store.commit({})).copiesDurable, 4);
+  if (state !== undefined) {
+    const options = { volumeUuid: store.volumeUuid, logicalBlockSize: 512, layouts: [layout] };
+    const descriptors = new DescriptorStore([spare], options);
+    const spareStart = layout.blockSector(layout.blockCount - 1);
+    await descriptors.update([{ spareIndex: 0, spareStart, count: 1, state }], generation(5n));
+  }
+  if ((await store.commit({})).copiesDurable !== 4) throw new Error('one copy was to miss it');
   spare.heal();
   for (const copy of [0, 1, 3, 4]) {
     spare.damage(layout.zoneOffset(copy), Buffer.alloc(2 * SUPERBLOCK_SIZE, 1));
   }
+  return { spare, layout };
+}
+
+test('one stale copy alone: what no block speaks of is taken for current', async (t) => {
+  const { spare } = await oneStaleCopy();
   const opened = await openSim([spare]);
   t.equal(opened.generation, 4n);
-  t.ok(opened.mayBeOld);
+  t.notOk(opened.mayBeOld, 'no remap can be missing');
+});
+
+test('one stale copy alone: any block described as newer refuses it', async (t) => {
+  for (const state of ['used', 'free', 'retired'] as const) {
+    const { spare } = await oneStaleCopy(state);
+    const before = spare.clone();
+    for (const repair of [true, false]) {
+      await t.rejects(openSim([spare], repair), {
+        code: 'META_OLD',
+        message: /of generation 4, .* of generation 5: .* check spare0 .* --rebuild/,
+      });
+    }
+    t.ok(spare.equals(before), 'and the old copy was spread nowhere');
+    t.match(await inspectSpare(spare), {
+      verdict: 'old',
+      generation: 4,
+      describedGeneration: 5,
+      mayBeOld: true,
+    });
+  }
+});
+
+test('descriptors that cannot be read leave a lone copy unproven', async (t) => {
+  const last = (layout: SpareLayout) => layout.groupAt(layout.groupCount - 1).start * 512;
+  const faults: ((spare: SimDevice, at: number) => void)[] = [
+    (spare, at) => spare.makeUnreadable(at + 4096, 512),
+    // The one page there is rots, in what it says of its last block.
+    (spare, at) => spare.damage(at + 4096 + 4031, Buffer.from([1])),
+    (spare, at) => spare.damage(at + 4096, Buffer.from('dmrg')),
+  ];
+  for (const fault of faults) {
+    const { spare, layout } = await oneStaleCopy('used');
+    fault(spare, last(layout));
+    const opened = await openSim([spare], false);
+    t.ok(opened.mayBeOld);
+    t.match(await inspectSpare(spare), { verdict: 'ok', mayBeOld: true, describedGeneration: 0 });
+  }
 });
 
 test('a copy whose repair fails is reported, and the store serves', async (t) => {

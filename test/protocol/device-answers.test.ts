@@ -23,7 +23,7 @@ t.test('inspect/1 has these keys', async (t) => {
   t.strictSame(keyPaths(inspectAnswerSchema), [
     ...words('', 'schema path sizeSectors'),
     ...words('layout.', 'logicalBlockSize zoneSize zoneOffsets pageCapacity groups dataSectors'),
-    ...words('', 'verdict generation tolerance mayBeOld'),
+    ...words('', 'verdict generation tolerance mayBeOld describedGeneration'),
     ...words('copies[].', 'offset state'),
     ...words('copies[].slots[].', 'offset kind damage[].section damage[].reason inPlace'),
     ...words('copies[].slots[].', 'volumeUuid spareUuid generation digest committedSeconds'),

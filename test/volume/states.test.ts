@@ -7,6 +7,7 @@ const sound: Facts = {
   mainFailure: undefined,
   flushFailed: false,
   metadataFailure: undefined,
+  metadataMayBeOld: false,
   goodCopies: 5,
   allCopies: 5,
   spares: [{ path: '/dev/spare', totals }],
@@ -29,6 +30,7 @@ t.test('a sound volume has no problem', async (t) => {
 t.test('each trouble has its code', async (t) => {
   t.same(codes({ pendingSectors: 3 }), ['PENDING_SECTORS']);
   t.same(codes({ goodCopies: 4 }), ['METADATA_DEGRADED']);
+  t.same(codes({ metadataMayBeOld: true }), ['METADATA_MAY_BE_OLD']);
   t.same(codes({ metadataFailure: 'gone', goodCopies: 2 }), ['METADATA_FAILED']);
   t.same(codes({ flushFailed: true }), ['FLUSH_FAILED']);
   t.same(codes({ mainFailure: 'a read ended with ENXIO' }), ['MAIN_FAILED']);

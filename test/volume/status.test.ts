@@ -19,6 +19,7 @@ const inputs: StatusInputs = {
     mainFailure: undefined,
     flushFailed: false,
     metadataFailure: undefined,
+    metadataMayBeOld: false,
     goodCopies: 5,
     allCopies: 5,
     spares: [

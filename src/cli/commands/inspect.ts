@@ -37,6 +37,9 @@ async function run({ positionals, json, terminal }: Invocation): Promise<ExitSta
 }
 
 const VERDICTS: Readonly<Record<Exclude<InspectAnswer['verdict'], 'ok'>, string>> = {
+  old:
+    'has lost its newest metadata: blocks on it are described as newer than any copy; see what ' +
+    'can be rebuilt with remapctl check',
   absent: 'carries no metadata: it is blank, or is no spare; format it with remapctl create',
   lost: 'had metadata and no copy of it can be used; keep it as it is, and work on an image of it',
   fork: 'carries two states of one generation; keep it as it is until you know which is right',
@@ -60,11 +63,13 @@ function render(answer: InspectAnswer): string {
 }
 
 function stateLine(answer: InspectAnswer): string {
+  if (answer.verdict === 'old') {
+    const { generation, describedGeneration } = answer;
+    return `generation ${generation} is left, and blocks are described as of ${describedGeneration}`;
+  }
   if (answer.verdict !== 'ok') return `${answer.verdict}: ${VERDICTS[answer.verdict]}`;
   const good = answer.copies.filter((copy) => copy.state === 'good').length;
-  const mayBeOld = answer.mayBeOld
-    ? '\ntoo few copies can be read to be sure it is the newest'
-    : '';
+  const mayBeOld = answer.mayBeOld ? '\ntoo little can be read to be sure it is the newest' : '';
   const repair =
     good === answer.copies.length
       ? ''
