@@ -12,6 +12,12 @@ export const METADATA_COPIES = 5;
  */
 export const COMMIT_QUORUM = 4;
 
+/**
+ * How far above all generations seen a rebuilt superblock stands: a copy that could not be read
+ * then and can be later must not be newer. A day of a commit every 86 ms, none of them a remap.
+ */
+export const REBUILD_GENERATION_STEP = 1_000_000n;
+
 /** Smallest spare: five zones of 1 MiB for metadata and 3 MiB of blocks to remap into. */
 export const SPARE_MIN_BYTES = 8 * 1024 * 1024;
 

@@ -90,8 +90,8 @@ function report(
 function oldProblems(store: MetadataStore): CheckProblem[] {
   if (!store.mayBeOld) return [];
   const message =
-    `Too few copies can be read to be sure that generation ${store.generation} is the newest, and ` +
-    'not all descriptors of the spare blocks can be read that would tell.';
+    `Too few copies can be read to be sure that generation ${store.generation} is the newest, ` +
+    'and not all descriptors of the spare blocks can be read that would tell.';
   return [{ code: 'MAY_BE_OLD', message, where: {}, repaired: false }];
 }
 

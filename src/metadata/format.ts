@@ -17,6 +17,7 @@ import {
   requireMain,
   standsFor,
 } from './binding.js';
+import { readGroup } from './descriptor-slots.js';
 import { MetadataStore } from './store.js';
 
 export interface FormatOptions {
@@ -216,7 +217,7 @@ async function requireBlank(
     const own = await recordedOn([spare]);
     const what =
       own === undefined
-        ? await contentsOf(spare)
+        ? ((await lostBlocks(spare)) ?? (await contentsOf(spare)))
         : `the remapped data of the volume ${own.config.name} (${own.config.main.pathHint})`;
     contents.push(what ?? null);
     if (what === undefined || force) continue;
@@ -228,6 +229,17 @@ async function requireBlank(
     );
   }
   return contents;
+}
+
+/** A spare whose superblocks were wiped is not blank: the first groups are filled first. */
+async function lostBlocks(spare: FileDevice): Promise<string | undefined> {
+  for (const blockSize of [512, 4096]) {
+    const layout = layoutOf(spare.sizeSectors * SECTOR_SIZE, blockSize);
+    const slots = await readGroup(spare, layout.groupAt(0), blockSize);
+    if (!slots.some(({ kind }) => kind === 'page')) continue;
+    return 'remapped data of a volume whose metadata is lost (see remapctl check)';
+  }
+  return undefined;
 }
 
 function report(

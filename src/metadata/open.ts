@@ -155,7 +155,7 @@ function refusal(
       return new RemapError(
         'META_LOST',
         `None of the five copies of the metadata on ${path} can be used, and nothing was ` +
-          `written; see what is left with remapctl inspect ${path}.`,
+          `written; see what can be rebuilt with remapctl check ${path}.`,
         { context },
       );
     case 'fork':

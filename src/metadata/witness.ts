@@ -44,8 +44,8 @@ export async function askDescriptors(
 export const tooOld = (path: string, found: Generation, described: Generation): RemapError =>
   new RemapError(
     'META_OLD',
-    `The newest metadata left on ${path} is of generation ${found}, but blocks on it are described ` +
-      `as of generation ${described}: what is left is too old to be served, and nothing was ` +
+    `The newest metadata left on ${path} is of generation ${found}, but blocks on it are ` +
+      `described as of generation ${described}: it is too old to be served, and nothing was ` +
       `written; see what can be rebuilt with remapctl check ${path} and write it with --rebuild.`,
     { context: { device: path, have: Number(found), need: Number(described) } },
   );

@@ -112,9 +112,9 @@ function decodeBlock(bytes: Buffer, at: number): BlockDescriptor {
   if (state === undefined || bytes.readUInt8(at + BLOCK_AT.reserved) !== 0) {
     throw new FormatError('a descriptor has an unknown state');
   }
-  return {
-    state,
-    mainStart: lba(getU48(bytes, at + BLOCK_AT.mainStart)),
-    generation: generation(bytes.readBigUInt64LE(at + BLOCK_AT.generation)),
-  };
+  const mainStart = getU48(bytes, at + BLOCK_AT.mainStart);
+  const number = bytes.readBigUInt64LE(at + BLOCK_AT.generation);
+  // Most are like this, and a whole spare of them is held in memory by a rebuild.
+  if (state === 'free' && mainStart === 0 && number === 0n) return FREE_BLOCK;
+  return { state, mainStart: lba(mainStart), generation: generation(number) };
 }

@@ -156,5 +156,24 @@ export const checkAnswerSchema = z.object({
     .readonly(),
   /** Problems beyond those listed. */
   moreProblems: counter,
+  /** What the spare blocks say of themselves where the copies are lost; null where they are not. */
+  rebuild: z
+    .object({
+      /** It has been written; without --rebuild it could be. */
+      done: z.boolean(),
+      volumeUuid: z.string(),
+      logicalBlockSize: blockSize,
+      /** Of the superblock written. */
+      generation: counter,
+      remapped: tallySchema,
+      retired: tallySchema,
+      /** Sectors of spares that hold an older state of what a newer block holds. */
+      supersededSectors: counter,
+      /** Sectors of main claimed twice with one generation. */
+      ambiguousSectors: counter,
+      /** Groups of which a page cannot be read: what it described may be missing. */
+      doubtfulGroups: counter,
+    })
+    .nullable(),
 });
 export type CheckAnswer = z.infer<typeof checkAnswerSchema>;

@@ -72,8 +72,8 @@ export function problemsOf(facts: Facts): Problem[] {
   if (facts.metadataMayBeOld) {
     add(
       'METADATA_MAY_BE_OLD',
-      'So little of the metadata could be read that newer remaps may be lost; check the data, and ' +
-        'replace the spare.',
+      'So little of the metadata could be read that newer remaps may be lost; check the data, ' +
+        'and replace the spare.',
     );
   }
   if (facts.pendingSectors > 0) {

@@ -3,7 +3,10 @@ import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSy
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { run } from '../../src/cli/run.js';
+import { generation } from '../../src/core/units.js';
 import { FileDevice } from '../../src/device/file-device.js';
+import { DescriptorStore } from '../../src/metadata/descriptors.js';
+import { layoutOf } from '../../src/ondisk/layout.js';
 import {
   type CreateAnswer,
   checkAnswerSchema,
@@ -136,6 +139,52 @@ t.test('all five copies gone: refused, nothing written', async (t) => {
     });
   }
   t.equal(digest(spare), before);
+});
+
+t.test('all five copies gone: told what can be rebuilt, and rebuilt', async (t) => {
+  const { spare, main, made } = await setUp(t);
+  const { zones } = made.spares[0] as CreateAnswer['spares'][number];
+  const layout = layoutOf(16 * MIB, 512);
+  const device = FileDevice.open(spare, { readOnly: false, exclusive: true });
+  const volumeUuid = made.volume.uuid ?? '';
+  const options = { volumeUuid, logicalBlockSize: 512, layouts: [layout] };
+  const spareStart = layout.blockSector(0);
+  const change = { spareIndex: 0, spareStart, count: 4, state: 'used', mainStart: 96 } as const;
+  await new DescriptorStore([device], options).update([change], generation(2n));
+  for (const { offset, sizeBytes } of zones) await device.write(Buffer.alloc(sizeBytes), offset);
+  await device.close();
+  const before = digest(spare);
+
+  const plan = { done: false, volumeUuid, remapped: { extents: 1, sectors: 4 }, doubtfulGroups: 0 };
+  t.match(await check(spare), { status: 1, answer: { verdict: 'unusable', rebuild: plan } });
+  t.match(
+    (await remapctl('check', spare)).stdout,
+    /can be rebuilt .* 1 remapped extent \(4 sectors\).* --rebuild --main=MAIN\n/s,
+  );
+  t.match(await remapctl('create', main, `--spare=${spare}`), {
+    status: 1,
+    stderr: /holds remapped data of a volume whose metadata is lost/,
+  });
+  for (const [args, stderr] of [
+    [['--rebuild'], /needs --main=PATH/],
+    [['--rebuild', '--repair'], /do not go together/],
+    [['--main=x'], /goes with --rebuild/],
+    [['--volume=12'], /is a UUID/],
+  ] as const) {
+    t.match(await remapctl('check', spare, ...args), { status: 2, stderr });
+  }
+  t.equal(digest(spare), before, 'nothing written so far');
+
+  const done = await check(spare, '--rebuild', `--main=${main}`);
+  t.match(done, {
+    status: 0,
+    answer: { verdict: 'whole', volumeUuid, name: 'main', entries: 1, rebuild: { done: true } },
+  });
+  t.match(await inspect(spare), { status: 0, answer: { config: { main: { pathHint: main } } } });
+  t.match(await remapctl('check', spare, '--rebuild', `--main=${main}`), {
+    status: 2,
+    stderr: /can be used as it is/,
+  });
 });
 
 t.test('what is no spare', async (t) => {

@@ -47,5 +47,8 @@ t.test('check/1 has these keys', async (t) => {
     ...words('problems[].', 'code message'),
     ...words('problems[].where.', 'device copy lba count'),
     ...words('', 'problems[].repaired moreProblems'),
+    ...words('rebuild.', 'done volumeUuid logicalBlockSize generation'),
+    ...words('rebuild.', 'remapped.extents remapped.sectors retired.extents retired.sectors'),
+    ...words('rebuild.', 'supersededSectors ambiguousSectors doubtfulGroups'),
   ]);
 });

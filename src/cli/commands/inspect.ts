@@ -41,7 +41,9 @@ const VERDICTS: Readonly<Record<Exclude<InspectAnswer['verdict'], 'ok'>, string>
     'has lost its newest metadata: blocks on it are described as newer than any copy; see what ' +
     'can be rebuilt with remapctl check',
   absent: 'carries no metadata: it is blank, or is no spare; format it with remapctl create',
-  lost: 'had metadata and no copy of it can be used; keep it as it is, and work on an image of it',
+  lost:
+    'had metadata and no copy of it can be used; keep it as it is, and see what can be rebuilt ' +
+    'with remapctl check',
   fork: 'carries two states of one generation; keep it as it is until you know which is right',
   foreign: 'carries copies of different volumes; keep it as it is until you know which is right',
 };
@@ -65,7 +67,7 @@ function render(answer: InspectAnswer): string {
 function stateLine(answer: InspectAnswer): string {
   if (answer.verdict === 'old') {
     const { generation, describedGeneration } = answer;
-    return `generation ${generation} is left, and blocks are described as of ${describedGeneration}`;
+    return `generation ${generation} is left, blocks are described as of ${describedGeneration}`;
   }
   if (answer.verdict !== 'ok') return `${answer.verdict}: ${VERDICTS[answer.verdict]}`;
   const good = answer.copies.filter((copy) => copy.state === 'good').length;
