@@ -6,12 +6,13 @@
 
 namespace remap {
 
-std::shared_ptr<LogMapping> LogMapping::map(int fd, const VhostUserLog& wanted, GuardOwner& owner) {
-  void* address = mmap(nullptr, wanted.mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                       static_cast<off_t>(wanted.mmap_offset));
+std::shared_ptr<LogMapping> LogMapping::map(int fd, uint64_t bytes, uint64_t offset,
+                                            GuardOwner& owner) {
+  void* address =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(offset));
   if (address == MAP_FAILED) return nullptr;
   std::shared_ptr<LogMapping> mapping(
-      new LogMapping(address, wanted.mmap_size, inspect_file(fd).page_size, owner));
+      new LogMapping(address, bytes, inspect_file(fd).page_size, owner));
   return mapping->guard_->active() ? mapping : nullptr;
 }
 

@@ -6,16 +6,16 @@
 #include <optional>
 
 #include "dirty_log.h"
-#include "libvhost_user.h"
 #include "memory_guard.h"
 
 namespace remap {
 
 class LogMapping {
  public:
-  // `wanted` has been checked against the file. nullptr when it cannot be mapped or guarded. The
-  // descriptor stays the caller's.
-  static std::shared_ptr<LogMapping> map(int fd, const VhostUserLog& wanted, GuardOwner& owner);
+  // Size and offset have been checked against the file. nullptr when it cannot be mapped or
+  // guarded. The descriptor stays the caller's.
+  static std::shared_ptr<LogMapping> map(int fd, uint64_t bytes, uint64_t offset,
+                                         GuardOwner& owner);
   ~LogMapping();
   LogMapping(const LogMapping&) = delete;
   LogMapping& operator=(const LogMapping&) = delete;

@@ -298,8 +298,9 @@ int VhostSession::set_config(const VhostUserMsg& message) {
 }
 
 int VhostSession::set_log_base(VhostUserMsg* message, int* reply) {
+  const VhostUserLog wanted = message->payload.log;
   std::shared_ptr<LogMapping> log =
-      LogMapping::map(message->fds[0], message->payload.log, guard_owner_);
+      LogMapping::map(message->fds[0], wanted.mmap_size, wanted.mmap_offset, guard_owner_);
   if (!log) return refuse(message, "dirty log cannot be mapped");
   close_descriptors(message);
   std::swap(log_, log);

@@ -6,7 +6,9 @@ export const resizeCommand: Command = {
   verb: 'resize',
   synopsis: '',
   summary: 'make the volume as long as its main device has become',
-  help: 'Grow the main device first; the running guest sees the new size. A volume cannot shrink.\n',
+  help:
+    'Grow the main device first; the running guest sees the new size. ' +
+    'A volume cannot shrink.\n',
   options: {},
   words: [0, 0],
   run,
