@@ -102,6 +102,7 @@ class AddonBackend final : public Napi::ObjectWrap<AddonBackend> {
 
   std::unique_ptr<Held> held_;
   std::string socket_path_;
+  std::string connect_path_;
   int fd_ = -1;
 };
 
@@ -110,6 +111,8 @@ AddonBackend::AddonBackend(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const auto options = info[0].As<Napi::Object>();
   if (options.Get("socketPath").IsString())
     socket_path_ = options.Get("socketPath").As<Napi::String>().Utf8Value();
+  if (options.Get("connectPath").IsString())
+    connect_path_ = options.Get("connectPath").As<Napi::String>().Utf8Value();
   if (options.Get("fd").IsNumber()) fd_ = options.Get("fd").As<Napi::Number>().Int32Value();
 
   auto held = std::make_unique<Held>();
@@ -143,8 +146,10 @@ Napi::Value AddonBackend::expose_counters(Napi::Env env) const {
 Napi::Value AddonBackend::listen(const Napi::CallbackInfo& info) {
   if (!usable(info.Env())) return info.Env().Undefined();
   const char* step = "";
-  const int error =
-      fd_ >= 0 ? held_->backend->adopt(fd_, &step) : held_->backend->listen(socket_path_, &step);
+  Backend& backend = *held_->backend;
+  const int error = fd_ >= 0                ? backend.adopt(fd_, &step)
+                    : connect_path_.empty() ? backend.listen(socket_path_, &step)
+                                            : backend.connect(connect_path_, &step);
   if (error != 0) throw_errno(info.Env(), error, step);
   return info.Env().Undefined();
 }

@@ -55,6 +55,10 @@ int Backend::listen(const std::string& path, const char** step) {
 
 int Backend::adopt(int fd, const char** step) { return run(socket_.adopt(fd, step)); }
 
+int Backend::connect(const std::string& path, const char** step) {
+  return run(socket_.aim(path, step));
+}
+
 int Backend::run(int error) {
   if (error != 0) return error;
   state_ = State::kRunning;

@@ -30,6 +30,8 @@ class Backend {
   int start(const char** step);  // the workers
   int listen(const std::string& path, const char** step);
   int adopt(int fd, const char** step);
+  // The front-end listens at `path`; tried again until it does, and after it has left.
+  int connect(const std::string& path, const char** step);
 
   // The calls below are for one thread, Node's, and do not block.
 

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -13,6 +14,10 @@
 
 namespace remap {
 namespace {
+
+// A front-end that starts is met soon, and one that stays away costs nothing.
+constexpr std::chrono::milliseconds kRetryFirst{100};
+constexpr std::chrono::milliseconds kRetryMost{2000};
 
 void push_client(EventSink& events, bool connected) {
   abi::EventRecord record{};
@@ -38,7 +43,8 @@ ControlLoop::ControlLoop(VolumeContext& context, const Workers& workers, FrontEn
 
 void ControlLoop::run(const std::function<bool()>& stopping) {
   if (const int fd = socket_.take_connected(); fd >= 0) open_session(fd);
-  while (!stopping() && (session_ || socket_.listening_fd() >= 0)) {
+  while (!stopping() && (session_ || socket_.listening_fd() >= 0 || socket_.connects())) {
+    if (!session_ && socket_.connects()) connect_front_end();
     wait();
     // The session first: the front-end that knocks may be the same one, come back.
     if (session_) serve_session();
@@ -56,7 +62,7 @@ void ControlLoop::wait() {
       {.fd = socket_.listening_fd(), .events = POLLIN, .revents = 0},
       {.fd = session_ ? session_->fd() : -1, .events = wanted, .revents = 0},
   };
-  const int ready = poll(fds, 3, -1);
+  const int ready = poll(fds, 3, wait_ms());
   if (ready < 0) {
     for (pollfd& p : fds) p.revents = 0;
   }
@@ -66,6 +72,28 @@ void ControlLoop::wait() {
   }
   knocked_ = fds[1].revents != 0;
   session_events_ = fds[2].revents;
+}
+
+int ControlLoop::wait_ms() const {
+  if (session_ || !socket_.connects()) return -1;
+  const auto left = retry_at_ - std::chrono::steady_clock::now();
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+  return static_cast<int>(std::max<int64_t>(ms, 0));
+}
+
+void ControlLoop::connect_front_end() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < retry_at_) return;
+  retry_at_ = now + retry_delay_;
+  retry_delay_ = std::clamp(2 * retry_delay_, kRetryFirst, kRetryMost);
+  if (const int fd = socket_.connect(); fd >= 0) {
+    absence_logged_ = false;
+    open_session(fd);
+  } else if (!absence_logged_) {
+    context_.events->log(kInfo, "no front-end listens yet (%s); trying again",
+                         strerrordesc_np(errno));
+    absence_logged_ = true;
+  }
 }
 
 void ControlLoop::serve_session() {
@@ -126,6 +154,8 @@ void ControlLoop::open_session(int fd) {
 void ControlLoop::close_session() {
   if (!session_) return;
   session_.reset();
+  retry_delay_ = kRetryFirst;
+  retry_at_ = std::chrono::steady_clock::now() + kRetryFirst;
   push_client(*context_.events, false);
 }
 

@@ -2,6 +2,7 @@
 #ifndef REMAP_CONTROL_LOOP_H_
 #define REMAP_CONTROL_LOOP_H_
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -31,6 +32,8 @@ class ControlLoop {
   void close_session();
   void serve_session();
   void accept_front_end();
+  void connect_front_end();
+  int wait_ms() const;
   bool session_alive() const;
 
   VolumeContext& context_;
@@ -42,6 +45,10 @@ class ControlLoop {
   std::unique_ptr<VhostSession> session_;
   // The front-end does not read our replies; nothing more is read from it until it does.
   bool blocked_ = false;
+  // Where the front-end listens and we come to it.
+  std::chrono::steady_clock::time_point retry_at_{};
+  std::chrono::milliseconds retry_delay_{};
+  bool absence_logged_ = false;
   // What wait() has found.
   bool knocked_ = false;
   short session_events_ = 0;

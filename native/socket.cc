@@ -15,11 +15,20 @@ namespace {
 
 int open_socket() { return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }
 
+// False when the path is too long.
+bool make_address(const std::string& path, sockaddr_un* address) {
+  *address = {};
+  address->sun_family = AF_UNIX;
+  if (path.size() >= sizeof address->sun_path) return false;
+  memcpy(address->sun_path, path.c_str(), path.size() + 1);
+  return true;
+}
+
 // 0: somebody answers there; otherwise the errno of connecting.
 int probe(const sockaddr_un& address) {
   const int fd = open_socket();
   if (fd < 0) return errno;
-  const int result = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int result = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
   const int error = result == 0 ? 0 : errno;
   ::close(fd);
   // A full backlog has somebody behind it too.
@@ -46,10 +55,8 @@ bool get_option(int fd, int option, int* value) {
 
 int FrontEndSocket::bind(const std::string& path, const char** step) {
   *step = "bind";
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return ENAMETOOLONG;
-  memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  sockaddr_un address;
+  if (!make_address(path, &address)) return ENAMETOOLONG;
 
   const int fd = open_socket();
   if (fd < 0) return errno;
@@ -97,6 +104,29 @@ int FrontEndSocket::adopt(int fd, const char** step) {
   return 0;
 }
 
+int FrontEndSocket::aim(const std::string& path, const char** step) {
+  *step = "connect";
+  sockaddr_un address;
+  if (!make_address(path, &address)) return ENAMETOOLONG;
+  target_ = path;
+  return 0;
+}
+
+int FrontEndSocket::connect() const {
+  sockaddr_un address;
+  make_address(target_, &address);
+  const int fd = open_socket();
+  if (fd < 0) return -1;
+  // Messages are read and answered whole: the connection itself blocks, as an accepted one does.
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
+      fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) == 0)
+    return fd;
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  return -1;
+}
+
 int FrontEndSocket::take_connected() { return std::exchange(connected_, -1); }
 
 int FrontEndSocket::accept() { return accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC); }
@@ -111,6 +141,7 @@ void FrontEndSocket::close() {
   if (listening_ >= 0) ::close(listening_);
   if (connected_ >= 0) ::close(connected_);
   listening_ = connected_ = -1;
+  target_.clear();
 }
 
 }  // namespace remap

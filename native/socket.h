@@ -1,5 +1,5 @@
 // Where front-ends come from: a listening socket made here, or one that was handed over, or one
-// connection that was handed over.
+// connection that was handed over, or a socket at which the front-end listens.
 #ifndef REMAP_SOCKET_H_
 #define REMAP_SOCKET_H_
 
@@ -25,12 +25,20 @@ class FrontEndSocket {
   // listening nor connected.
   int adopt(int fd, const char** step);
 
+  // Front-ends listen at `path`, one after the other. Nobody needs to be there yet. ENAMETOOLONG.
+  int aim(const std::string& path, const char** step);
+
   // To poll for front-ends; -1 when there is nothing (more) to accept.
   int listening_fd() const { return listening_; }
   // The connection that was handed over, once; -1 otherwise.
   int take_connected();
   // A front-end's connection, or -1 when it has gone again.
   int accept();
+
+  // Whether connect() may bring a front-end.
+  bool connects() const { return !target_.empty(); }
+  // A connection to the front-end that listens, or -1 with errno; never waits.
+  int connect() const;
 
   // Stops listening; removes the name that bind() made, unless somebody else has it by now.
   void close();
@@ -39,6 +47,7 @@ class FrontEndSocket {
   int listening_ = -1;
   int connected_ = -1;
   std::string path_;
+  std::string target_;
   dev_t device_ = 0;
   ino_t inode_ = 0;
 };

@@ -16,6 +16,7 @@ export const openVolume = (options: DaemonOptions, logger: Logger): Promise<Volu
       serial: options.serial,
       logicalBlockSize: options['logical-block-size'],
       socketPath: options['socket-path'],
+      connectPath: options.connect,
       fd: options.fd,
       name: options.name,
       allowFaultInjection: options['allow-fault-injection'],

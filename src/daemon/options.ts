@@ -19,6 +19,7 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', '
 
 export const OPTIONS = {
   'socket-path': { type: 'string' },
+  connect: { type: 'string' },
   fd: { type: 'string' },
   'blk-file': { type: 'string' },
   spare: { type: 'string', multiple: true },
@@ -45,6 +46,7 @@ export const USAGE = `Usage: vhost-user-remap --socket-path=PATH --blk-file=MAIN
 Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE.
 
   --socket-path=PATH        listen on this Unix socket
+  --connect=PATH            or connect to this one, where QEMU listens
   --fd=N                    or use this inherited socket, listening or connected
   --blk-file=MAIN           main device: a file, a block device, or null:SIZE for measurements
   --spare=SPARE             spare, may be given up to 8 times; without one, plain pass-through
@@ -73,6 +75,7 @@ const path = z.string().refine((p) => !p.includes('\0'), 'a path cannot contain 
 const optionsSchema = z
   .strictObject({
     'socket-path': path.optional(),
+    connect: path.optional(),
     fd: number('--fd', 0, FD_MAX).optional(),
     'blk-file': z.string({
       error: '--blk-file=MAIN is missing: name the device to serve; see --help',
@@ -117,6 +120,7 @@ const optionsSchema = z
 /** The first combination of options that makes no sense, as a sentence. */
 function combinationProblem(o: {
   'socket-path'?: string | undefined;
+  connect?: string | undefined;
   fd?: number | undefined;
   spare: string[];
   create: boolean;
@@ -124,10 +128,11 @@ function combinationProblem(o: {
   'control-socket'?: string | undefined;
   'allow-fault-injection': boolean;
 }): string | undefined {
-  if (o['socket-path'] !== undefined && o.fd !== undefined) {
-    return '--socket-path and --fd exclude each other; give one of them';
+  const sockets = (['socket-path', 'connect', 'fd'] as const).filter((n) => o[n] !== undefined);
+  if (sockets.length > 1) {
+    return `--${sockets[0]} and --${sockets[1]} exclude each other; give one of them`;
   }
-  if (o['socket-path'] === undefined && o.fd === undefined) {
+  if (sockets.length === 0) {
     return 'no socket: give --socket-path=PATH, or --fd=N for an inherited one; see --help';
   }
   if (o.create && o.spare.length === 0) {
@@ -136,8 +141,10 @@ function combinationProblem(o: {
   if (o.create && o['read-only']) {
     return '--create writes to the spare and --read-only forbids it; leave one of them out';
   }
-  if (o['control-socket'] !== undefined && o['control-socket'] === o['socket-path']) {
-    return '--control-socket and --socket-path are the same path; give each its own';
+  for (const name of ['socket-path', 'connect'] as const) {
+    if (o['control-socket'] !== undefined && o['control-socket'] === o[name]) {
+      return `--control-socket and --${name} are the same path; give each its own`;
+    }
   }
   return undefined;
 }

@@ -1,6 +1,6 @@
 import { fstatSync } from 'node:fs';
 import { ControlServer } from '../control/server.js';
-import { probeSocketPath } from '../control/socket-path.js';
+import { checkSocketPathLength, probeSocketPath } from '../control/socket-path.js';
 import { usageError } from '../core/command-line.js';
 import type { Logger } from '../core/log.js';
 import type { VolumeControl } from '../protocol/volume-control.js';
@@ -56,7 +56,7 @@ function announce(options: DaemonOptions, volume: ServedVolume, log: Logger): vo
   const { uuid, sizeSectors, state, engine } = volume.status();
   log.info(
     {
-      socket: options['socket-path'] ?? `fd ${options.fd}`,
+      socket: options['socket-path'] ?? options.connect ?? `fd ${options.fd}`,
       control: options['control-socket'],
       volume: uuid,
       sectors: sizeSectors,
@@ -72,6 +72,10 @@ async function checkSocket(options: DaemonOptions): Promise<void> {
   const path = options['socket-path'];
   if (path !== undefined) {
     await probeSocketPath(path, '--socket-path');
+    return;
+  }
+  if (options.connect !== undefined) {
+    checkSocketPathLength(options.connect, '--connect');
     return;
   }
   const fd = options.fd ?? -1;

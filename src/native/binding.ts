@@ -48,8 +48,9 @@ export interface NativeDevice {
 }
 
 export interface NativeBackendOptions {
-  /** Exactly one of the two. */
+  /** Exactly one of the three: where we listen, where the front-end listens, or a socket. */
   readonly socketPath?: string;
+  readonly connectPath?: string;
   readonly fd?: number;
   /** Main first, then the spares in the order of their index. */
   readonly devices: readonly NativeDevice[];
@@ -66,7 +67,10 @@ export interface NativeBackendOptions {
 }
 
 export interface NativeBackend {
-  /** Binds or adopts the socket; throws EADDRINUSE when somebody listens there. */
+  /**
+   * Binds or adopts the socket, or begins to connect; throws EADDRINUSE when somebody listens
+   * there.
+   */
   listen(): void;
   /** Stops taking requests, drains, publishes, closes the connection; ends with event kStopped. */
   stop(): void;

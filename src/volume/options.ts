@@ -14,8 +14,9 @@ export interface VolumeOptions {
   readonly serial?: string | undefined;
   /** 512 or 4096; by default as recorded, or what the devices need. */
   readonly logicalBlockSize?: number | undefined;
-  /** One of the two. */
+  /** One of the three: where we listen, where the front-end listens, or a socket. */
   readonly socketPath?: string | undefined;
+  readonly connectPath?: string | undefined;
   readonly fd?: number | undefined;
   /** By default as recorded, or the file name of main. */
   readonly name?: string | undefined;

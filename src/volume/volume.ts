@@ -102,10 +102,10 @@ export class Volume implements VolumeControl {
     }
   }
 
-  /** Starts to accept a front-end. Throws SOCKET_BUSY or SOCKET_PATH. */
+  /** Starts to accept a front-end, or to look for one. Throws SOCKET_BUSY or SOCKET_PATH. */
   listen(): void {
-    const { socketPath, fd } = this.#options;
-    this.#backend.listen(socketPath ?? `file descriptor ${fd}`);
+    const { socketPath, connectPath, fd } = this.#options;
+    this.#backend.listen(socketPath ?? connectPath ?? `file descriptor ${fd}`);
   }
 
   /** Resolves when the front-end of a connected socket has left, or after `stop`. */
@@ -205,9 +205,10 @@ export class Volume implements VolumeControl {
 
   #startBackend(): Backend {
     const { main, spares, logicalBlockSize, readOnly, serial } = this.#storage;
-    const { socketPath, fd, numQueues, workers } = this.#options;
+    const { socketPath, connectPath, fd, numQueues, workers } = this.#options;
     const options = {
       ...(socketPath === undefined ? {} : { socketPath }),
+      ...(connectPath === undefined ? {} : { connectPath }),
       ...(fd === undefined ? {} : { fd }),
       devices: [main, ...spares].map((device) => device.native),
       capacitySectors: this.#sizeSectors,

@@ -16,6 +16,7 @@ const DEFAULTS: DaemonOptions = {
 const GOOD: readonly [string, Partial<DaemonOptions>][] = [
   ['--socket-path=s --blk-file=m', { 'socket-path': 's' }],
   ['--socket-path s --blk-file m', { 'socket-path': 's' }],
+  ['--connect=s --blk-file=m', { connect: 's' }],
   ['--fd=3 --blk-file=m', { fd: 3 }],
   ['--fd 0x10 --blk-file m', { fd: 16 }],
   ['--fd=3 --blk-file=null:1G', { fd: 3, 'blk-file': 'null:1G' }],
@@ -92,6 +93,16 @@ const BAD: readonly [string, string][] = [
     'a volume has at most 8 spares; leave some --spare out',
   ],
   [
+    '--connect=s --control-socket=s --blk-file=m',
+    '--control-socket and --connect are the same path; give each its own',
+  ],
+  [
+    '--blk-file=m --socket-path=s --connect=t',
+    '--socket-path and --connect exclude each other; give one of them',
+  ],
+  ['--blk-file=m --connect=t --fd=3', '--connect and --fd exclude each other; give one of them'],
+  ['--blk-file=m --connect=', '--connect needs a value: --connect=VALUE'],
+  [
     '--socket-path=s --control-socket=s --blk-file=m',
     '--control-socket and --socket-path are the same path; give each its own',
   ],
@@ -135,6 +146,7 @@ t.test('the help is this text', async (t) => {
 Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE.
 
   --socket-path=PATH        listen on this Unix socket
+  --connect=PATH            or connect to this one, where QEMU listens
   --fd=N                    or use this inherited socket, listening or connected
   --blk-file=MAIN           main device: a file, a block device, or null:SIZE for measurements
   --spare=SPARE             spare, may be given up to 8 times; without one, plain pass-through

@@ -7,8 +7,9 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { silentLogger } from '../../src/core/log.js';
 import { openVolume } from '../../src/daemon/open-volume.js';
@@ -55,6 +56,27 @@ async function serving(words: string[], work: () => Promise<void> = async () => 
 }
 
 const digest = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+
+t.test('connects where the front-end listens, whenever that is', async (t) => {
+  const { at, file } = setUp(t);
+  const words = [`--connect=${at('v')}`, `--blk-file=${file('main.img', MIB)}`];
+  await serving([...words, `--control-socket=${at('c')}`], async () => {
+    const connected = async () => (await call(at('c'), { verb: 'status' })).volumes[0]?.client;
+    t.match(await connected(), { connected: false });
+    for (const _ of [1, 2]) {
+      const server = createServer();
+      const coming = new Promise<Socket>((resolve) => server.once('connection', resolve));
+      server.listen(at('v'));
+      const socket = await coming;
+      while (!(await connected())?.connected) await setTimeout(5);
+      socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    }
+  });
+  await t.rejects(serving([`--connect=${'x'.repeat(108)}`, '--blk-file=null:1M']), {
+    code: 'SOCKET_PATH',
+  });
+});
 
 t.test('a volume is made, served, found again', async (t) => {
   const { at, file } = setUp(t);

@@ -5,6 +5,7 @@
 #include "front_end.h"
 #include "native/blk_config.h"
 #include "native/inflight.h"
+#include "native/socket.h"
 #include "served_volume.h"
 
 namespace remap::test {
@@ -320,6 +321,38 @@ TEST_CASE("session: a connection that was handed over ends the back-end when it 
   }
   CHECK(volume.events.saw(abi::EventKind::kClient, 0));
   CHECK(volume.events.saw(abi::EventKind::kStopped, 0));
+}
+
+TEST_CASE("session: where the front-end listens we come to it, and come again") {
+  Volume volume;
+  const char* step = "";
+  REQUIRE(volume.backend->connect(volume.socket(), &step) == 0);
+  CHECK(volume.events.logged("no front-end listens yet"));
+  for (size_t round = 1; round <= 2; ++round) {
+    FrontEndSocket server;
+    REQUIRE(server.bind(volume.socket(), &step) == 0);
+    pollfd p{.fd = server.listening_fd(), .events = POLLIN, .revents = 0};
+    REQUIRE(poll(&p, 1, 5000) == 1);
+    FrontEnd f(server.accept());
+    server.close();  // a second connection would be refused, and none is tried
+    REQUIRE(f.negotiate());
+    REQUIRE(f.share_memory() == 0u);
+    REQUIRE(f.start_queue());
+    f.offer(VIRTIO_BLK_T_IN, 7);
+    CHECK(f.run() == VIRTIO_BLK_S_OK);
+    usleep(150'000);
+    CHECK(volume.events.all(abi::EventKind::kClient).size() == 2 * round - 1);
+  }
+  CHECK(volume.events.saw(abi::EventKind::kClient, 0, 2));
+  CHECK(volume.events.logged("no front-end listens yet", 2));
+}
+
+TEST_CASE("session: stopping does not wait for a front-end that never comes") {
+  Volume volume;
+  const char* step = "";
+  REQUIRE(volume.backend->connect(volume.socket(), &step) == 0);
+  CHECK(volume.events.logged("no front-end listens yet"));
+  CHECK(volume.backend->connect(std::string(108, 'x'), &step) == ENAMETOOLONG);
 }
 
 }  // namespace remap::test
