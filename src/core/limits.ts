@@ -18,6 +18,14 @@ export const COMMIT_QUORUM = 4;
  */
 export const REBUILD_GENERATION_STEP = 1_000_000n;
 
+/**
+ * Between two scrubs of the metadata while serving, seconds. Five copies of 24 KiB and their pages
+ * are read in milliseconds; ten minutes keep two damages of different causes from meeting.
+ */
+export const METADATA_SCRUB_SECONDS = 600;
+/** A week; what is rarer is better done by a restart. */
+export const METADATA_SCRUB_SECONDS_MAX = 604_800;
+
 /** Smallest spare: five zones of 1 MiB for metadata and 3 MiB of blocks to remap into. */
 export const SPARE_MIN_BYTES = 8 * 1024 * 1024;
 

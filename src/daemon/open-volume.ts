@@ -20,6 +20,7 @@ export const openVolume = (options: DaemonOptions, logger: Logger): Promise<Volu
       fd: options.fd,
       name: options.name,
       allowFaultInjection: options['allow-fault-injection'],
+      metadataScrubSeconds: options['metadata-scrub-seconds'],
     },
     { logger, clock: systemClock },
   );

@@ -5,7 +5,12 @@ import {
   parseNumber,
   usageError,
 } from '../core/command-line.js';
-import { QUEUES_DEFAULT, QUEUES_MAX } from '../core/limits.js';
+import {
+  METADATA_SCRUB_SECONDS,
+  METADATA_SCRUB_SECONDS_MAX,
+  QUEUES_DEFAULT,
+  QUEUES_MAX,
+} from '../core/limits.js';
 
 /** Bytes of the serial in VIRTIO_BLK_T_GET_ID (virtio 1.2, section 5.2.6). */
 const SERIAL_MAX_BYTES = 20;
@@ -31,6 +36,7 @@ export const OPTIONS = {
   'logical-block-size': { type: 'string' },
   'control-socket': { type: 'string' },
   'allow-fault-injection': { type: 'boolean' },
+  'metadata-scrub-seconds': { type: 'string' },
   workers: { type: 'string' },
   'log-level': { type: 'string' },
   'print-capabilities': { type: 'boolean' },
@@ -58,6 +64,8 @@ Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE
   --logical-block-size=N    512 or 4096, the unit of remapping
   --control-socket=PATH     socket for remapctl, made with mode 0600
   --allow-fault-injection   let remapctl inject plan failures
+  --metadata-scrub-seconds=N
+                            check the metadata copies so often, by default 600; 0 for never
   --workers=N               threads that serve queues, 1 to 64; by default as many as fit
   --log-level=LEVEL         trace, debug, info (default), warn, error, fatal or silent
   --print-capabilities      print what QEMU's tools ask for and exit
@@ -107,6 +115,11 @@ const optionsSchema = z
       .optional(),
     'control-socket': path.optional(),
     'allow-fault-injection': z.boolean().default(false),
+    'metadata-scrub-seconds': number(
+      '--metadata-scrub-seconds',
+      0,
+      METADATA_SCRUB_SECONDS_MAX,
+    ).default(METADATA_SCRUB_SECONDS),
     workers: number('--workers', 1, QUEUES_MAX).default(0),
     'log-level': z
       .enum(LOG_LEVELS, { error: `--log-level is one of ${LOG_LEVELS.join(', ')}` })

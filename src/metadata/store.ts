@@ -229,6 +229,15 @@ export class MetadataStore {
     return this.#inTurn(() => this.#scrub(options.repair));
   }
 
+  /** As `scrub`, of the zone `index` only; there are `zoneCount` of them. */
+  scrubZone(index: number): Promise<ScrubResult> {
+    return this.#inTurn(() => this.#scrub(true, this.#zones.slice(index, index + 1)));
+  }
+
+  get zoneCount(): number {
+    return this.#zones.length;
+  }
+
   /** Ends when all commits asked for so far have ended. */
   async drain(): Promise<void> {
     await this.#inTurn(async () => {});

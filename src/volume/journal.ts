@@ -76,6 +76,11 @@ export class Journal {
     return this.#failure;
   }
 
+  /** Takes no commit any more; `why` is a sentence. */
+  fail(why: string): void {
+    this.#failure ??= why.replace(/\.$/, '');
+  }
+
   /** Counters since creation, those that wait for the next commit included. */
   get health(): Health {
     return { ...this.#parts.store.health, ...this.#counters };
@@ -107,8 +112,7 @@ export class Journal {
     try {
       await this.#persist(commitment, change);
     } catch (e) {
-      if (!(e instanceof RemapError && e.code === 'META_FULL'))
-        this.#failure = sentence(e).replace(/\.$/, '');
+      if (!(e instanceof RemapError && e.code === 'META_FULL')) this.fail(sentence(e));
       throw e;
     }
     table.apply(change);

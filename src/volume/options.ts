@@ -21,4 +21,6 @@ export interface VolumeOptions {
   /** By default as recorded, or the file name of main. */
   readonly name?: string | undefined;
   readonly allowFaultInjection: boolean;
+  /** Between two scrubs of the metadata; 0 for none. */
+  readonly metadataScrubSeconds: number;
 }

@@ -23,6 +23,7 @@ import { Faults } from './faults.js';
 import { wholeIndex } from './index-records.js';
 import { Journal } from './journal.js';
 import { LogLimiter } from './log-limiter.js';
+import { MetadataScrub } from './metadata-scrub.js';
 import { Mover } from './mover.js';
 import { type OpenedVolume, openStorage, type VolumeMeans } from './opening.js';
 import type { VolumeOptions } from './options.js';
@@ -39,6 +40,7 @@ interface Remapping {
   readonly reallocator: Reallocator;
   readonly mover: Mover;
   readonly quarantine: Quarantine;
+  readonly scrub: MetadataScrub;
 }
 
 /**
@@ -106,6 +108,7 @@ export class Volume implements VolumeControl {
   listen(): void {
     const { socketPath, connectPath, fd } = this.#options;
     this.#backend.listen(socketPath ?? connectPath ?? `file descriptor ${fd}`);
+    this.#remapping?.scrub.start();
   }
 
   /** Resolves when the front-end of a connected socket has left, or after `stop`. */
@@ -190,6 +193,7 @@ export class Volume implements VolumeControl {
   async #stop(): Promise<void> {
     const { store, main, spares, readOnly } = this.#storage;
     await this.#resizing;
+    await this.#remapping?.scrub.stop();
     await this.#remapping?.mover.stop();
     await this.#backend.stop();
     await this.#remapping?.reallocator.idle();
@@ -272,7 +276,10 @@ export class Volume implements VolumeControl {
       sizeSectors: () => this.#sizeSectors,
       retain: (runs) => quarantine.add(runs),
     });
-    return { journal, quarantine, mover, reallocator: new Reallocator({ ...common, journal }) };
+    const everySeconds = this.#options.metadataScrubSeconds;
+    const scrub = new MetadataScrub({ store, journal, logger: this.#logger, everySeconds });
+    const reallocator = new Reallocator({ ...common, journal });
+    return { journal, quarantine, mover, scrub, reallocator };
   }
 
   #parked(request: ParkedRequest): void {

@@ -8,6 +8,7 @@ const DEFAULTS: DaemonOptions = {
   'read-only': false,
   'num-queues': 16,
   'allow-fault-injection': false,
+  'metadata-scrub-seconds': 600,
   workers: 0,
   'log-level': 'info',
   'blk-file': 'm',
@@ -32,6 +33,7 @@ const GOOD: readonly [string, Partial<DaemonOptions>][] = [
     '--fd=3 --blk-file=m --control-socket=c --allow-fault-injection',
     { 'control-socket': 'c', 'allow-fault-injection': true },
   ],
+  ['--fd=3 --blk-file=m --metadata-scrub-seconds=0', { 'metadata-scrub-seconds': 0 }],
   ['--fd=3 --blk-file=m --workers=2 --log-level=debug', { workers: 2, 'log-level': 'debug' }],
 ];
 
@@ -158,6 +160,8 @@ Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE
   --logical-block-size=N    512 or 4096, the unit of remapping
   --control-socket=PATH     socket for remapctl, made with mode 0600
   --allow-fault-injection   let remapctl inject plan failures
+  --metadata-scrub-seconds=N
+                            check the metadata copies so often, by default 600; 0 for never
   --workers=N               threads that serve queues, 1 to 64; by default as many as fit
   --log-level=LEVEL         trace, debug, info (default), warn, error, fatal or silent
   --print-capabilities      print what QEMU's tools ask for and exit

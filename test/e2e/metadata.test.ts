@@ -105,3 +105,22 @@ t.test('each copy as the only one left; then none', async (t) => {
   }
   t.ok(readFileSync(files.spare).equals(image));
 });
+
+t.test('copies damaged while serving are mended by the timer', async (t) => {
+  const files = volumeFiles(t);
+  const daemon = await Daemon.serve(t, files, '--metadata-scrub-seconds=1');
+  const { metadata } = await daemon.status();
+  const fd = openSync(files.spare, 'r+');
+  // The superblocks of a few: what guests write elsewhere is not touched.
+  for (const copy of [0, 2, 4]) {
+    writeSync(fd, prng.bytes(48 << 10), 0, 48 << 10, metadata.copies[copy]?.offset ?? 0);
+  }
+  closeSync(fd);
+  const deadline = performance.now() + 20_000;
+  while ((await daemon.status()).metadata.repairs < 3) {
+    if (performance.now() > deadline) throw new Error('not mended');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  t.ok(daemon.log.some((line) => line.msg === 'metadata copies were bad and are repaired'));
+  t.ok((await inspect(files)).copies.every((copy) => copy.state === 'good'));
+});

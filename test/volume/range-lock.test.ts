@@ -23,6 +23,7 @@ async function served(t: Test): Promise<{ volume: Volume; frontEnd: FrontEnd }> 
     workers: 1,
     socketPath,
     allowFaultInjection: true,
+    metadataScrubSeconds: 0,
   };
   const volume = await Volume.open(options, { logger: silentLogger, clock: systemClock });
   volume.listen();

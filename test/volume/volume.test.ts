@@ -29,6 +29,7 @@ function make(t: Test, change: Partial<VolumeOptions> = {}): Made {
     workers: 1,
     socketPath: join(directory, 'blk.sock'),
     allowFaultInjection: true,
+    metadataScrubSeconds: 0,
     ...change,
   };
   return { directory, options };
