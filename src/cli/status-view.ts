@@ -125,7 +125,6 @@ export function actions(v: VolumeStatus, controlSocket: string): string[] {
     MAIN_FAILED:
       `check ${shellWord(v.mainPath)}, its cable and the log of the host, ` +
       'then restart the back-end',
-    REMAP_STOPPED: 'check cable and controller of the main device, then restart the back-end',
   };
   return [...new Set(v.problems.map((problem) => byCode[problem.code]))];
 }

@@ -71,7 +71,6 @@ export const problemCodeSchema = z.enum([
   'METADATA_FAILED',
   'FLUSH_FAILED',
   'MAIN_FAILED',
-  'REMAP_STOPPED',
 ]);
 export type ProblemCode = z.infer<typeof problemCodeSchema>;
 

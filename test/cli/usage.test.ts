@@ -72,11 +72,16 @@ Show what the metadata on a spare says; never writes.
 Exit status 3 when not every copy is good, 1 when a back-end could not use them.
 
 ${GLOBAL}`,
-  check: `Usage: remapctl check SPARE... [--repair]
+  check: `Usage: remapctl check SPARE... [--repair | --rebuild --main=PATH]
 
 Check the metadata on all spares of a volume.
 
-  --repair    write damaged and stale copies again from a good one
+  --repair       write damaged and stale copies again from a good one
+  --rebuild      write the metadata anew from what the spare blocks say of themselves; refused
+                 while any copy can still be used
+  --main=PATH    with --rebuild, the main device; it is not written
+  --volume=UUID  the volume to rebuild, where blocks of several stand on the spares
+Where --rebuild would help, the check without it says what would be written.
 Exit status 3 when something is wrong and the volume can be served, 1 when it cannot.
 
 ${GLOBAL}`,

@@ -1,4 +1,4 @@
-import { test } from 'tap';
+import t, { test } from 'tap';
 import { generation, lba } from '../../src/core/units.js';
 import { checkSpares } from '../../src/metadata/check.js';
 import { DescriptorStore } from '../../src/metadata/descriptors.js';
@@ -23,6 +23,8 @@ import { SimDevice } from '../fixtures/sim-device.js';
 const SEED = Number(process.env.REBUILD_SEED ?? 1);
 /** docs/testing.md names the command for more. */
 const VOLUMES = Number(process.env.REBUILD_VOLUMES ?? 20);
+
+t.setTimeout(30_000 + VOLUMES * 1000);
 
 const survey = (spares: readonly SimDevice[], volumeUuid?: string): Promise<Survey> =>
   surveySpares(spares, { volumeUuid, nowSeconds: fixedClock.nowSeconds() });
