@@ -9,6 +9,8 @@ export interface BackEndOptions {
   readonly mainPath: string;
   readonly sparePath: string;
   readonly controlPath: string;
+  /** To where QEMU listens. */
+  readonly connects: boolean;
   /** More options, as on a command line. */
   readonly more: readonly string[];
 }
@@ -30,7 +32,7 @@ export class BackEnd {
     if (kind === 'qemu-storage-daemon') return BackEnd.#startStorageDaemon(options);
     const program = new Program('back-end', process.execPath, [
       daemonProgram,
-      `--socket-path=${options.socketPath}`,
+      `--${options.connects ? 'connect' : 'socket-path'}=${options.socketPath}`,
       `--blk-file=${options.mainPath}`,
       `--spare=${options.sparePath}`,
       '--create',

@@ -20,6 +20,13 @@ export interface QemuOptions {
   readonly console: string;
   /** Socket of the back-end; no disk without it. */
   readonly socketPath?: string;
+  /** QEMU listens on that socket, and the back-end connects. */
+  readonly listens?: boolean;
+  /** The guest may start again; else a reset of it ends QEMU. */
+  readonly reboots?: boolean;
+  /** Where QEMU listens for commands. */
+  readonly qmpPath?: string;
+  readonly more?: readonly string[];
 }
 
 /** One thread for all CPUs: with several, QEMU 7.2 now and then crashes while a guest boots. */
@@ -29,7 +36,10 @@ export function qemuArguments(options: QemuOptions): string[] {
   const memory = `${options.memoryMiB}M`;
   const shared = ['-object', `memory-backend-memfd,id=mem,size=${memory},share=on`];
   const disk = (socketPath: string) => [
-    ...['-chardev', `socket,id=disk,path=${socketPath},reconnect=1`],
+    ...[
+      '-chardev',
+      `socket,id=disk,path=${socketPath},${options.listens ? 'server=on' : 'reconnect=1'}`,
+    ],
     ...['-device', 'vhost-user-blk-pci,chardev=disk'],
   ];
   return [
@@ -37,12 +47,16 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...['-accel', options.accelerator === 'kvm' ? 'kvm' : TCG],
     ...['-cpu', 'max', '-smp', String(options.vcpus), '-m', memory],
     ...(options.sharedMemory ? shared : []),
-    ...['-nodefaults', '-display', 'none', '-no-reboot'],
+    ...['-nodefaults', '-display', 'none', ...(options.reboots ? [] : ['-no-reboot'])],
     ...['-kernel', guestKernel, '-initrd', guestInitrd],
     ...['-append', 'console=ttyS0 quiet panic=-1'],
     ...['-serial', `file:${options.console}`, '-serial', 'stdio'],
     ...['-fw_cfg', `name=opt/case,file=${options.script}`],
     ...(options.socketPath === undefined ? [] : disk(options.socketPath)),
+    ...(options.qmpPath === undefined
+      ? []
+      : ['-qmp', `unix:${options.qmpPath},server=on,wait=off`]),
+    ...(options.more ?? []),
   ];
 }
 

@@ -7,10 +7,14 @@ import { type Diagnosis, diagnose } from './diagnose.js';
 import { answerLine, type GuestEvent, parseGuestLine } from './guest-channel.js';
 import { describeEnding, Program, rejectAfter } from './program.js';
 import { type Accelerator, accelerator, qemuArguments } from './qemu.js';
+import { Qmp } from './qmp.js';
 import { Remapctl } from './remapctl.js';
 
 /** Runs on the host while the guest waits; a string it returns is the guest's answer. */
 export type HostStep = (vm: Vm, ...args: string[]) => Promise<unknown>;
+
+/** What a step returns when the guest that asked is not there any more. */
+export const NO_ANSWER = Symbol('no answer');
 
 export interface VmOptions {
   readonly mainMiB: number;
@@ -18,6 +22,8 @@ export interface VmOptions {
   readonly backEnd?: BackEndKind;
   /** Options of the back-end beside the images and sockets. */
   readonly backEndOptions?: readonly string[];
+  /** QEMU listens and the back-end connects. */
+  readonly connects?: boolean;
 }
 
 export interface GuestOptions {
@@ -26,6 +32,12 @@ export interface GuestOptions {
   readonly vcpus?: number;
   readonly memoryMiB?: number;
   readonly sharedMemory?: boolean;
+  /** The guest may reset: its script runs again. */
+  readonly reboots?: boolean;
+  /** The guest starts without the disk, which the case plugs in. */
+  readonly diskless?: boolean;
+  readonly qemuOptions?: readonly string[];
+  /** What the script may ask for with `host NAME ARG...`. */
   readonly steps?: Readonly<Record<string, HostStep>>;
   readonly timeoutMs?: number;
   readonly onEvent?: (event: GuestEvent) => void;
@@ -48,9 +60,11 @@ export class Vm {
   readonly sparePath = path.join(this.dir, 'spare.img');
   readonly remapctl: Remapctl;
   readonly #options: VmOptions;
-  readonly #socketPath = path.join(this.dir, 'disk.sock');
+  readonly socketPath = path.join(this.dir, 'disk.sock');
   readonly #controlPath = path.join(this.dir, 'control.sock');
   readonly #consolePath = path.join(this.dir, 'console.log');
+  readonly #qmpPath = path.join(this.dir, 'qmp.sock');
+  #qmp: Promise<Qmp> | undefined;
   #backEnd: BackEnd | undefined;
   #qemu: Program | undefined;
   readonly #removeImages = (): void => rmSync(this.dir, { recursive: true, force: true });
@@ -71,13 +85,31 @@ export class Vm {
 
   async startBackEnd(): Promise<void> {
     this.#backEnd = await BackEnd.start(this.#options.backEnd ?? 'vhost-user-remap', {
-      socketPath: this.#socketPath,
+      socketPath: this.socketPath,
       mainPath: this.mainPath,
       sparePath: this.sparePath,
       controlPath: this.#controlPath,
+      connects: this.#options.connects ?? false,
       more: this.#options.backEndOptions ?? [],
     });
     this.#diagnose(this.#backEnd.program);
+  }
+
+  /** Of the back-end that runs now. */
+  get backEndPid(): number {
+    if (!this.#backEnd) throw new Error('the back-end does not run');
+    return this.#backEnd.program.pid;
+  }
+
+  get qemuPid(): number {
+    if (!this.#qemu) throw new Error('QEMU does not run');
+    return this.#qemu.pid;
+  }
+
+  /** QEMU's control socket, once it runs. */
+  get qmp(): Promise<Qmp> {
+    this.#qmp ??= Qmp.connect(this.#qmpPath);
+    return this.#qmp;
   }
 
   /** SIGTERM must end it with status 0. */
@@ -108,6 +140,11 @@ export class Vm {
       await Promise.race([qemu.exited, rejectAfter(20_000, 'QEMU did not end with its guest')]);
     } finally {
       this.#onDiagnosis = () => undefined;
+      this.#qmp?.then(
+        (qmp) => qmp.close(),
+        () => undefined,
+      );
+      this.#qmp = undefined;
       await qemu.end('SIGKILL');
     }
   }
@@ -140,7 +177,11 @@ export class Vm {
       sharedMemory: guest.sharedMemory ?? true,
       script: guest.script,
       console: this.#consolePath,
-      socketPath: this.#socketPath,
+      ...(!guest.diskless && { socketPath: this.socketPath }),
+      listens: this.#options.connects ?? false,
+      reboots: guest.reboots ?? false,
+      qmpPath: this.#qmpPath,
+      more: guest.qemuOptions ?? [],
     });
     this.#qemu = new Program('QEMU', 'qemu-system-x86_64', args);
     this.#diagnose(this.#qemu);
@@ -186,6 +227,7 @@ export class Vm {
     try {
       if (!step) throw new Error(`no host step is named ${event.name}`);
       const answer = await step(this, ...event.args);
+      if (answer === NO_ANSWER) return;
       qemu.send(answerLine(true, typeof answer === 'string' ? answer : ''));
     } catch (error) {
       qemu.send(answerLine(false, error instanceof Error ? error.message : String(error)));

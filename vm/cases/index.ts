@@ -2,6 +2,7 @@ import type { VmCase } from '../case.js';
 import { vmCase as boot } from './boot/case.js';
 import { vmCase as ext4BadSuperblock } from './ext4-bad-superblock/case.js';
 import { vmCase as fioWriteErrors } from './fio-write-errors/case.js';
+import { vmCase as hotPlug } from './hot-plug/case.js';
 import { vmCase as killBackend } from './kill-backend/case.js';
 import { vmCase as notShared } from './not-shared/case.js';
 import { vmCase as restartTwoQueues } from './restart-two-queues/case.js';
@@ -16,4 +17,5 @@ export const cases: Readonly<Record<string, VmCase>> = {
   'fio-write-errors': fioWriteErrors,
   'kill-backend': killBackend,
   'restart-two-queues': restartTwoQueues,
+  'hot-plug': hotPlug,
 };

@@ -62,3 +62,11 @@ wait_for_disk() {
   done
   fail "no disk appeared"
 }
+
+wait_for_no_disk() {
+  for _ in $(seq 100); do
+    [ -b "$disk" ] || return 0
+    usleep 100000
+  done
+  fail 'the disk is still there'
+}
