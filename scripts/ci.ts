@@ -48,7 +48,7 @@ const STEPS: readonly Step[] = [
   },
   {
     name: 'virtual machines',
-    command: [process.execPath, inRoot('dist/vm/run.js'), 'all'],
+    command: [process.execPath, inRoot('dist/vm/run.js'), 'suite'],
     counts: plainCounts,
     live: true,
   },

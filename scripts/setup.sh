@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Installs whatever building, testing and the demo need, and nothing that is there already.
 #
+#   scripts/setup.sh            all of that
+#   scripts/setup.sh qemu-10    QEMU 10, unpacked into .cache; guest cases ask for it
+#
 #   VHOST_USER_REMAP_CACHE=DIR   share downloads between clones
 #   LIBVHOST_USER_DIR=DIR        use this copy of libvhost-user instead of Debian's
 set -euo pipefail
@@ -99,16 +102,17 @@ private_apt() {
     -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Sandbox::User="$(id -un)" "$@"
 }
 
+suites=('deb-src trixie' 'deb bookworm')
 lists_ready=
 private_lists() {
   [[ -n $lists_ready ]] && return
-  local from signed='signed-by=/usr/share/keyrings/debian-archive-keyring.gpg'
+  local suite from
   from=$(mirror)
   mkdir -p "$cache"/apt/{lists,cache}/partial "$cache/apt/cache/archives/partial"
-  {
-    echo "deb-src [$signed] $from trixie main"
-    echo "deb [$signed arch=amd64] $from bookworm main"
-  } >"$cache/apt/sources.list"
+  for suite in "${suites[@]}"; do
+    echo "${suite% *} [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg arch=amd64]" \
+      "$from ${suite#* } main"
+  done >"$cache/apt/sources.list"
   run private_apt -o APT::Update::Error-Mode=any update
   lists_ready=1
 }
@@ -169,6 +173,30 @@ fill_guest_kernel() {
   dpkg-deb -f "$package"_*.deb Package Version | sed 's/.*: //' | paste -sd ' ' >"$into/VERSION"
 }
 
+# QEMU of bookworm-backports, with the libraries it needs that are not installed.
+fill_qemu_10() {
+  local into=$1 archive suite=bookworm-backports
+  say "downloading QEMU 10 from $suite (15 MB)"
+  run private_apt -y -o Debug::NoLocking=1 --no-install-recommends --download-only \
+    -t "$suite" install qemu-system-x86
+  for archive in "$cache"/apt/cache/archives/*.deb; do run dpkg-deb -x "$archive" .; done
+  mkdir -p "$into"/usr/{bin,share,lib}
+  run cp usr/bin/qemu-system-x86_64 "$into/usr/bin"
+  run cp -a usr/share/{qemu,seabios} "$into/usr/share"
+  run cp -a usr/lib/x86_64-linux-gnu "$into/usr/lib"
+  cat >"$into/qemu-system-x86_64" <<'EOF'
+#!/bin/sh
+# QEMU looks for firmware where it was built to be: -L comes first.
+usr=$(dirname "$(readlink -f "$0")")/usr
+LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu exec "$usr/bin/qemu-system-x86_64" \
+  -L "$usr/share/qemu" -L "$usr/share/seabios" "$@"
+EOF
+  chmod +x "$into/qemu-system-x86_64"
+  "$into/qemu-system-x86_64" --version >version 2>>"$log" ||
+    die "QEMU of $suite does not run here (whole log: $log)."
+  head -n 1 version >"$into/VERSION"
+}
+
 private_apt_cache() {
   apt-cache -o "Dir::Etc::SourceList=$cache/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
     -o "Dir::State::Lists=$cache/apt/lists" -o "Dir::Cache=$cache/apt/cache" "$@"
@@ -187,9 +215,15 @@ mkdir -p "$cache"
 exec 9>"$cache/setup.lock"
 command -v flock >/dev/null && flock 9
 : >"$log"
-check_node
-install_packages
-install_npm
-provide_libvhost_user
-provide guest-kernel fill_guest_kernel
+if (($# > 0)); then
+  [[ $* == qemu-10 ]] || die "it takes no argument but qemu-10."
+  suites=('deb bookworm' 'deb bookworm-backports')
+  provide qemu-10 fill_qemu_10
+else
+  check_node
+  install_packages
+  install_npm
+  provide_libvhost_user
+  provide guest-kernel fill_guest_kernel
+fi
 rm -rf "$cache/apt"

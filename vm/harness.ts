@@ -3,6 +3,7 @@ import type { BackEndKind } from './back-end.js';
 import type { VmCase } from './case.js';
 import type { GuestEvent } from './guest-channel.js';
 import { inRoot } from './paths.js';
+import type { QemuVersion } from './qemu-program.js';
 import { GuestFailure, Vm } from './vm.js';
 
 export interface CaseResult {
@@ -15,6 +16,7 @@ export interface CaseResult {
 
 export interface RunOptions {
   readonly backEnd?: BackEndKind;
+  readonly qemu?: QemuVersion;
   readonly onEvent?: (event: GuestEvent) => void;
 }
 
@@ -44,12 +46,13 @@ async function runScript(
   vm: Vm,
   name: string,
   vmCase: VmCase,
-  { onEvent }: RunOptions,
+  { onEvent, qemu }: RunOptions,
 ): Promise<void> {
   const guest = {
     ...vmCase,
     script: inRoot('vm/cases', name, 'guest.sh'),
     ...(onEvent && { onEvent }),
+    ...(qemu && { qemu }),
   };
   if (vmCase.fails === undefined) return vm.runGuest(guest);
   try {

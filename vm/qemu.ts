@@ -5,6 +5,7 @@ import path from 'node:path';
 import { parseGuestLine } from './guest-channel.js';
 import { guestInitrd, guestKernel, inRoot } from './paths.js';
 import { Program } from './program.js';
+import { qemuProgram } from './qemu-program.js';
 
 export type Accelerator = 'kvm' | 'tcg';
 
@@ -79,7 +80,7 @@ export async function accelerator(): Promise<Accelerator> {
 }
 
 const qemuVersion = (): string =>
-  execFileSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' }).split('\n')[0] ?? '';
+  execFileSync(qemuProgram('7.2'), ['--version'], { encoding: 'utf8' }).split('\n')[0] ?? '';
 
 async function kvmBoots(): Promise<boolean> {
   const dir = mkdtempSync(path.join(tmpdir(), 'remap-kvm-'));
@@ -87,7 +88,7 @@ async function kvmBoots(): Promise<boolean> {
   writeFileSync(script, 'true\n');
   const qemu = new Program(
     'qemu',
-    'qemu-system-x86_64',
+    qemuProgram('7.2'),
     qemuArguments({
       accelerator: 'kvm',
       vcpus: 1,

@@ -1,9 +1,11 @@
-/** npm run vm -- CASE...|all|list [--verbose] [--back-end=qemu-storage-daemon] */
+/** npm run vm -- CASE...|all|suite|list [--qemu=7.2|10|all] [--verbose] [--back-end=KIND] */
 import { parseArgs } from 'node:util';
 import type { BackEndKind } from './back-end.js';
 import { cases } from './cases/index.js';
 import type { GuestEvent } from './guest-channel.js';
 import { runCase } from './harness.js';
+import { missingQemu, type QemuVersion } from './qemu-program.js';
+import { chooseRuns, QEMU_CHOICES, type Run } from './runs.js';
 
 const BACK_ENDS: readonly BackEndKind[] = ['vhost-user-remap', 'qemu-storage-daemon'];
 
@@ -16,7 +18,11 @@ function commandLine() {
   try {
     return parseArgs({
       allowPositionals: true,
-      options: { verbose: { type: 'boolean', short: 'v' }, 'back-end': { type: 'string' } },
+      options: {
+        verbose: { type: 'boolean', short: 'v' },
+        'back-end': { type: 'string' },
+        qemu: { type: 'string' },
+      },
     });
   } catch (error) {
     return refuse(error instanceof Error ? error.message : String(error));
@@ -26,35 +32,51 @@ function commandLine() {
 const { values, positionals } = commandLine();
 const backEnd = BACK_ENDS.find((kind) => kind === (values['back-end'] ?? BACK_ENDS[0]));
 if (backEnd === undefined) refuse(`--back-end is one of: ${BACK_ENDS.join(', ')}.`);
+const qemus = QEMU_CHOICES[values.qemu ?? '7.2'];
+if (qemus === undefined) refuse(`--qemu is one of: ${Object.keys(QEMU_CHOICES).join(', ')}.`);
 
 if (positionals.length === 0 || positionals[0] === 'list') {
   for (const [name, { title }] of Object.entries(cases)) console.log(`${name.padEnd(22)} ${title}`);
   process.exit(0);
 }
+const unknown = positionals.find((name) => !['all', 'suite', ...Object.keys(cases)].includes(name));
+if (unknown !== undefined) {
+  refuse(`no case is named ${unknown}: \`npm run vm -- list\` shows them.`);
+}
 
-const names = positionals[0] === 'all' ? Object.keys(cases) : positionals;
 const show = (event: GuestEvent): void => {
   if (event.kind === 'output') console.log(`    | ${event.text}`);
   if (event.kind === 'step' || event.kind === 'booted') console.log(`    ${event.text}`);
   if (event.kind === 'host') console.log(`    host: ${event.name} ${event.args.join(' ')}`);
 };
 
+/** Asked once for each QEMU, before its first case. */
+const missing = new Map<QemuVersion, string | undefined>();
+
+async function canRun({ qemu }: Run): Promise<boolean> {
+  if (!missing.has(qemu)) {
+    missing.set(qemu, await missingQemu(qemu));
+    const reason = missing.get(qemu);
+    if (reason !== undefined) console.log(`SKIP ${reason}`);
+  }
+  return missing.get(qemu) === undefined;
+}
+
 process.once('SIGINT', () => process.exit(130));
-let failed = 0;
-for (const name of names) {
-  const vmCase = cases[name];
-  if (!vmCase) refuse(`no case is named ${name}: \`npm run vm -- list\` shows them.`);
-  if (values.verbose) console.log(name);
-  const result = await runCase(name, vmCase, {
+const count = { passed: 0, failed: 0 };
+for (const run of chooseRuns(cases, positionals, qemus)) {
+  if (!(await canRun(run))) continue;
+  if (values.verbose) console.log(run.name);
+  const result = await runCase(run.name, run.vmCase, {
     backEnd,
+    qemu: run.qemu,
     ...(values.verbose && { onEvent: show }),
   });
   const verdict = result.passed ? 'ok  ' : 'FAIL';
-  console.log(`${verdict} ${name.padEnd(22)} ${result.seconds.toFixed(1)} s`);
-  if (!result.passed) {
-    failed += 1;
-    console.log(result.report);
-  }
+  const under = `QEMU ${run.qemu}`.padEnd(8);
+  console.log(`${verdict} ${run.name.padEnd(22)} ${under} ${result.seconds.toFixed(1)} s`);
+  if (!result.passed) console.log(result.report);
+  count[result.passed ? 'passed' : 'failed'] += 1;
 }
-console.log(`${names.length - failed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+console.log(`${count.passed} passed, ${count.failed} failed`);
+process.exit(count.failed === 0 ? 0 : 1);

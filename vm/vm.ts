@@ -7,6 +7,7 @@ import { type Diagnosis, diagnose } from './diagnose.js';
 import { answerLine, type GuestEvent, parseGuestLine } from './guest-channel.js';
 import { describeEnding, Program, rejectAfter } from './program.js';
 import { type Accelerator, accelerator, qemuArguments } from './qemu.js';
+import { type QemuVersion, qemuProgram } from './qemu-program.js';
 import { Qmp } from './qmp.js';
 import { Remapctl } from './remapctl.js';
 
@@ -29,6 +30,8 @@ export interface VmOptions {
 export interface GuestOptions {
   /** Path of the script; see vm/guest/steps.sh for what it may use. */
   readonly script: string;
+  /** 7.2 unless said. */
+  readonly qemu?: QemuVersion;
   readonly vcpus?: number;
   readonly memoryMiB?: number;
   readonly sharedMemory?: boolean;
@@ -183,7 +186,7 @@ export class Vm {
       qmpPath: this.#qmpPath,
       more: guest.qemuOptions ?? [],
     });
-    this.#qemu = new Program('QEMU', 'qemu-system-x86_64', args);
+    this.#qemu = new Program('QEMU', qemuProgram(guest.qemu ?? '7.2'), args);
     this.#diagnose(this.#qemu);
     return this.#qemu;
   }
