@@ -1,7 +1,7 @@
 /** The main device of a volume and its spares, opened together and held. */
 import { RemapError } from '../core/errors.js';
+import { type DeviceSystem, systemDevices } from './device-system.js';
 import { FileDevice } from './file-device.js';
-import { nodeKey } from './identity.js';
 
 export interface DeviceSet {
   readonly main: FileDevice;
@@ -22,17 +22,23 @@ export const isNullPath = (path: string): boolean => path.startsWith('null:');
  * Opens all or none. Throws SAME_DEVICE when two paths lead to one device, DEVICE_OPEN,
  * DEVICE_BUSY, and USAGE for a null device with spares or as a spare.
  */
-export async function openDevices(options: DeviceSetOptions): Promise<DeviceSet> {
+export async function openDevices(
+  options: DeviceSetOptions,
+  system: DeviceSystem = systemDevices,
+): Promise<DeviceSet> {
   const { mainPath, sparePaths, readOnly } = options;
   checkNull(mainPath, sparePaths);
-  await checkDistinct([mainPath, ...sparePaths].filter((path) => !isNullPath(path)));
+  await checkDistinct(
+    [mainPath, ...sparePaths].filter((path) => !isNullPath(path)),
+    system,
+  );
   const opened: FileDevice[] = [];
   const close = async (): Promise<void> => {
     for (const device of opened) await device.close();
   };
   try {
     for (const path of [mainPath, ...sparePaths]) {
-      opened.push(FileDevice.open(path, { readOnly, exclusive: true }));
+      opened.push(FileDevice.open(path, { readOnly, exclusive: true }, system));
     }
   } catch (e) {
     await close();
@@ -51,11 +57,11 @@ function checkNull(mainPath: string, sparePaths: readonly string[]): void {
   }
 }
 
-async function checkDistinct(paths: readonly string[]): Promise<void> {
+async function checkDistinct(paths: readonly string[], system: DeviceSystem): Promise<void> {
   const seen = new Map<string, string>();
   for (const path of paths) {
     // What cannot be looked up is told better by the open that follows.
-    const key = await nodeKey(path).catch(() => path);
+    const key = await system.nodeKey(path).catch(() => path);
     const other = seen.get(key);
     if (other !== undefined) {
       const message =

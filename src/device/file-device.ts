@@ -1,7 +1,9 @@
 import { type ErrorContext, RemapError } from '../core/errors.js';
 import { SECTOR_SIZE, type SectorCount, sectorCount } from '../core/units.js';
-import { type NativeDevice, native } from '../native/binding.js';
+import type { NativeDevice } from '../native/binding.js';
 import type { BlockDevice } from './block-device.js';
+import { type DeviceSystem, systemDevices } from './device-system.js';
+import type { DeviceIdentity } from './identity.js';
 
 export interface OpenDeviceOptions {
   readonly readOnly: boolean;
@@ -16,10 +18,13 @@ const LOCK_RETRY_MS = 20;
 export class FileDevice implements BlockDevice {
   /** What the data plane is given. */
   readonly native: NativeDevice;
+  /** Where it comes from. */
+  readonly system: DeviceSystem;
   #sizeSectors: SectorCount;
 
-  private constructor(device: NativeDevice) {
+  private constructor(device: NativeDevice, system: DeviceSystem) {
     this.native = device;
+    this.system = system;
     this.#sizeSectors = sectorsOf(device.sizeBytes);
   }
 
@@ -27,11 +32,15 @@ export class FileDevice implements BlockDevice {
    * Throws DEVICE_OPEN, or DEVICE_BUSY when somebody else holds it, and still does after a second:
    * the kernel gives up what a process held in an io_uring some time after that process has ended.
    */
-  static open(path: string, options: OpenDeviceOptions): FileDevice {
+  static open(
+    path: string,
+    options: OpenDeviceOptions,
+    system: DeviceSystem = systemDevices,
+  ): FileDevice {
     const deadline = performance.now() + LOCK_WAIT_MS;
     for (;;) {
       try {
-        return new FileDevice(native().openDevice(path, options));
+        return new FileDevice(system.openDevice(path, options), system);
       } catch (cause) {
         if (cause instanceof RemapError) throw cause;
         const error = openError(path, options, cause);
@@ -69,6 +78,10 @@ export class FileDevice implements BlockDevice {
 
   get readOnly(): boolean {
     return this.native.readOnly;
+  }
+
+  identify(): Promise<DeviceIdentity> {
+    return this.system.identify(this.path, this.#sizeSectors);
   }
 
   get isBlockDevice(): boolean {

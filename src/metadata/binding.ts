@@ -2,14 +2,10 @@
 import { realpath } from 'node:fs/promises';
 import { RemapError } from '../core/errors.js';
 import type { FileDevice } from '../device/file-device.js';
-import {
-  compareIdentity,
-  type DeviceIdentity,
-  type IdentityVerdict,
-  identify,
-} from '../device/identity.js';
+import { compareIdentity, type DeviceIdentity, type IdentityVerdict } from '../device/identity.js';
 import type { DeviceRecord, VolumeConfig } from '../ondisk/config.js';
 import { decide } from './quorum.js';
+import type { Decoder } from './shared-decoder.js';
 import { observe, readSpare } from './slots.js';
 
 /** What the spares say, as far as it can be told without reading the table. */
@@ -19,8 +15,11 @@ export interface Recorded {
 }
 
 /** The volume that `spares` belong to; undefined when they are not, all of them, of one volume. */
-export async function recordedOn(spares: readonly FileDevice[]): Promise<Recorded | undefined> {
-  const readings = await Promise.all(spares.map(readSpare));
+export async function recordedOn(
+  spares: readonly FileDevice[],
+  decode?: Decoder,
+): Promise<Recorded | undefined> {
+  const readings = await Promise.all(spares.map((spare) => readSpare(spare, decode)));
   const verdict = decide(readings.map(observe));
   if (verdict.state !== 'ok') return undefined;
   const { source, generation, volumeUuid } = verdict;
@@ -32,7 +31,7 @@ export async function recordedOn(spares: readonly FileDevice[]): Promise<Recorde
 
 /** The record of an open device; the spare's UUID is not part of it. */
 export async function describeDevice(device: FileDevice): Promise<Omit<DeviceRecord, 'uuid'>> {
-  const { kind, identity } = await identify(device.path, device.sizeSectors);
+  const { kind, identity } = await device.identify();
   return { kind, identity, sizeSectors: device.sizeSectors, pathHint: await fullPath(device.path) };
 }
 
@@ -41,16 +40,16 @@ export async function describeDevice(device: FileDevice): Promise<Omit<DeviceRec
  * the recorded one is still where it was, this is another one.
  */
 export async function matchMain(record: DeviceRecord, main: FileDevice): Promise<IdentityVerdict> {
-  const found = await identify(main.path, main.sizeSectors);
+  const found = await main.identify();
   const verdict = compareIdentity(record, found);
-  if (verdict.grade !== 'weak' || !(await isStillAt(record, found))) return verdict;
+  if (verdict.grade !== 'weak' || !(await isStillAt(record, found, main))) return verdict;
   const reasons = [...verdict.reasons, `the recorded one is still at ${record.pathHint}`];
   return { grade: 'mismatch', reasons };
 }
 
 /** Whether `main` stands where the recorded one stood, whatever has become of it. */
 export async function standsFor(record: DeviceRecord, main: FileDevice): Promise<boolean> {
-  const { identity } = await identify(main.path, main.sizeSectors);
+  const { identity } = await main.identify();
   if (record.identity !== '' && record.identity === identity) return true;
   return record.pathHint !== '' && record.pathHint === (await fullPath(main.path));
 }
@@ -72,11 +71,16 @@ export async function requireMain(
   );
 }
 
-async function isStillAt(record: DeviceRecord, found: DeviceIdentity): Promise<boolean> {
+async function isStillAt(
+  record: DeviceRecord,
+  found: DeviceIdentity,
+  { system }: FileDevice,
+): Promise<boolean> {
   if (record.identity === '' || record.pathHint === '' || record.identity === found.identity) {
     return false;
   }
-  const there = await identify(record.pathHint, record.sizeSectors).catch(() => undefined);
+  const { pathHint, sizeSectors } = record;
+  const there = await system.identify(pathHint, sizeSectors).catch(() => undefined);
   return there?.identity === record.identity;
 }
 

@@ -28,6 +28,8 @@ export interface CreateOptions {
   readonly clock: Clock;
   /** Format what is not blank as well. */
   readonly force: boolean;
+  /** Names the volume and its spares; random by default. */
+  readonly newUuid?: () => string;
 }
 
 const MIB = 1024 * 1024;
@@ -64,12 +66,13 @@ export async function format(
   options: CreateOptions,
 ): Promise<void> {
   requireFit(devices, options);
-  const zones = newZones(devices, options.logicalBlockSize);
+  const newUuid = options.newUuid ?? randomUUID;
+  const zones = newZones(devices, options.logicalBlockSize, newUuid);
   for (const device of options.force ? [] : devices) await requireBlank(device);
   const image = encodeImage({
     header: {
       features: NO_FEATURES,
-      volumeUuid: randomUUID(),
+      volumeUuid: newUuid(),
       generation: FIRST,
       parent: DIGEST_ZERO,
       copiesCommitted: METADATA_COPIES,
@@ -88,10 +91,14 @@ export async function format(
   throw tooFewCopies(devices, have);
 }
 
-function newZones(devices: readonly BlockDevice[], logicalBlockSize: number): Zone[] {
+function newZones(
+  devices: readonly BlockDevice[],
+  logicalBlockSize: number,
+  newUuid: () => string,
+): Zone[] {
   return devices.flatMap((device, spareIndex) => {
     const layout = layoutOf(deviceBytes(device), logicalBlockSize);
-    const spareUuid = randomUUID();
+    const spareUuid = newUuid();
     return layout.zoneOffsets.map((_, copyIndex): Zone => {
       const state = 'blank';
       const generation = undefined;

@@ -101,6 +101,7 @@ export async function formatSpares(
     main: await describeDevice(main),
     spareRecords: await Promise.all(spares.map(describeDevice)),
     clock: options.clock,
+    newUuid: main.system.newUuid,
     // All that can be on a spare has been looked for, and `force` been asked about it.
     force: true,
     ...(options.logger === undefined ? {} : { logger: options.logger }),

@@ -5,6 +5,7 @@ import type { VolumeConfig } from '../ondisk/config.js';
 import { imageOf, type Superblock } from '../ondisk/superblock.js';
 import { loadPages } from './pages.js';
 import { decide, repairOrder, type Verdict } from './quorum.js';
+import type { Decoder } from './shared-decoder.js';
 import { deviceBytes, observe, readSpare, type SpareReading } from './slots.js';
 import { TablePlacement } from './table-placement.js';
 import type { Zone } from './zones.js';
@@ -27,8 +28,11 @@ type Chosen = Extract<Verdict, { state: 'ok' }>;
  * Throws META_ABSENT, META_LOST, META_FORK, META_UNSUPPORTED, SPARE_FOREIGN, SAME_DEVICE,
  * SPARE_TOO_SMALL, and USAGE when not all spares of the volume are given.
  */
-export async function readMetadata(devices: readonly BlockDevice[]): Promise<OpenedMetadata> {
-  const readings = await Promise.all(devices.map(readSpare));
+export async function readMetadata(
+  devices: readonly BlockDevice[],
+  decode?: Decoder,
+): Promise<OpenedMetadata> {
+  const readings = await Promise.all(devices.map((device) => readSpare(device, decode)));
   const verdict = decide(readings.map(observe));
   if (verdict.state !== 'ok') throw refusal(verdict, devices);
   const { superblock, image } = chosenSlot(readings, verdict);

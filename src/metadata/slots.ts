@@ -6,6 +6,7 @@ import type { CopyPlace } from '../ondisk/header.js';
 import { layoutOf, type SpareLayout, SUPERBLOCK_SIZE } from '../ondisk/layout.js';
 import { type DecodedSuperblock, decodeSuperblock, type Superblock } from '../ondisk/superblock.js';
 import type { CopyObservation, SlotObservation, SpareObservation } from './quorum.js';
+import { type Decoder, sharedDecoder } from './shared-decoder.js';
 
 /** Everything one read of one slot gave. */
 export interface SlotReading {
@@ -30,10 +31,13 @@ const BLOCK_SIZES = [512, 4096] as const;
 export const deviceBytes = (device: BlockDevice): number => device.sizeSectors * SECTOR_SIZE;
 
 /** Finds the layout and reads all ten slots. Throws SPARE_TOO_SMALL, and nothing else. */
-export async function readSpare(device: BlockDevice): Promise<SpareReading> {
-  const layout = await locate(device);
+export async function readSpare(
+  device: BlockDevice,
+  decode: Decoder = sharedDecoder(),
+): Promise<SpareReading> {
+  const layout = await locate(device, decode);
   const copies = Array.from({ length: METADATA_COPIES }, (_, copy) =>
-    readCopy(device, layout, copy),
+    readCopy(device, layout, copy, decode),
   );
   return { layout, slots: await Promise.all(copies) };
 }
@@ -43,9 +47,10 @@ export async function readCopy(
   device: BlockDevice,
   layout: SpareLayout,
   copy: number,
+  decode: Decoder = decodeSuperblock,
 ): Promise<readonly [SlotReading, SlotReading]> {
   const [even, odd] = SLOTS.map((parity) => {
-    return readSlot(device, layout, layout.slotOffset(copy, parity));
+    return readSlot(device, layout, layout.slotOffset(copy, parity), decode);
   }) as [Promise<SlotReading>, Promise<SlotReading>];
   return [await even, await odd];
 }
@@ -68,6 +73,7 @@ async function readSlot(
   device: BlockDevice,
   layout: SpareLayout,
   offset: number,
+  decode: Decoder,
 ): Promise<SlotReading> {
   const bytes = Buffer.alloc(SUPERBLOCK_SIZE);
   try {
@@ -76,7 +82,7 @@ async function readSlot(
     const decoded = { kind: 'unreadable', error } as const;
     return { offset, bytes, decoded, observation: { kind: 'unreadable' } };
   }
-  const decoded = decodeSuperblock(bytes);
+  const decoded = decode(bytes);
   if (decoded.kind !== 'valid') {
     return { offset, bytes, decoded, observation: { kind: decoded.kind } };
   }
@@ -110,11 +116,11 @@ function standsAt({ header }: Superblock, offset: number, layout: SpareLayout): 
  * that most of the copies found agree on, so that blocks a guest has written decide nothing. A
  * device that has grown is known by its first copy, which stands at 0 whatever the size.
  */
-async function locate(device: BlockDevice): Promise<SpareLayout> {
+async function locate(device: BlockDevice, decode: Decoder): Promise<SpareLayout> {
   const possible = BLOCK_SIZES.map((blockSize) => layoutOf(deviceBytes(device), blockSize));
   const votes = new Map<string, { layout: SpareLayout; copies: number }>();
   for (const offset of new Set(possible.flatMap((layout) => layout.zoneOffsets))) {
-    const layout = (await layoutKnownAt(device, offset)) ?? undefined;
+    const layout = (await layoutKnownAt(device, offset, decode)) ?? undefined;
     if (layout === undefined) continue;
     const key = `${layout.sizeBytes} ${layout.logicalBlockSize}`;
     const vote = votes.get(key) ?? { layout, copies: 0 };
@@ -129,12 +135,13 @@ async function locate(device: BlockDevice): Promise<SpareLayout> {
 async function layoutKnownAt(
   device: BlockDevice,
   offset: number,
+  decode: Decoder,
 ): Promise<SpareLayout | undefined> {
   for (const slot of [0, 1]) {
     const bytes = Buffer.alloc(SUPERBLOCK_SIZE);
     const at = offset + slot * SUPERBLOCK_SIZE;
     const decoded = await device.read(bytes, at).then(
-      () => decodeSuperblock(bytes),
+      () => decode(bytes),
       () => undefined,
     );
     if (decoded?.kind !== 'valid') continue;

@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.js';
 import { isRemapError, sentence } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import type { MetadataStore } from '../metadata/store.js';
@@ -6,6 +7,7 @@ import type { Journal } from './journal.js';
 export interface MetadataScrubParts {
   readonly store: Pick<MetadataStore, 'zoneCount' | 'scrubZone'>;
   readonly journal: Pick<Journal, 'exclusive' | 'failure' | 'fail'>;
+  readonly clock: Pick<Clock, 'after'>;
   readonly logger: Logger;
   /** From the end of one scrub to the start of the next. */
   readonly everySeconds: number;
@@ -18,7 +20,7 @@ export interface MetadataScrubParts {
  */
 export class MetadataScrub {
   readonly #parts: MetadataScrubParts;
-  #timer: NodeJS.Timeout | undefined;
+  #cancel: () => void = () => {};
   #running: Promise<void> | undefined;
   #stopping = false;
 
@@ -28,13 +30,11 @@ export class MetadataScrub {
 
   /** Nothing happens when the interval is 0. */
   start(): void {
-    const { everySeconds } = this.#parts;
+    const { everySeconds, clock } = this.#parts;
     if (everySeconds === 0 || this.#stopping) return;
-    this.#timer = setTimeout(() => {
+    this.#cancel = clock.after(everySeconds * 1000, () => {
       this.#running = this.run().finally(() => this.start());
-    }, everySeconds * 1000);
-    // It keeps no process alive that has nothing else to do.
-    this.#timer.unref();
+    });
   }
 
   /** One scrub of all copies; never throws. */
@@ -64,7 +64,7 @@ export class MetadataScrub {
   /** Ends a scrub under way after its present copy. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    clearTimeout(this.#timer);
+    this.#cancel();
     await this.#running;
   }
 }

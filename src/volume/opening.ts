@@ -14,14 +14,20 @@ import {
   requireSize,
   requireWholeBlocks,
 } from '../metadata/format.js';
+import { type Decoder, sharedDecoder } from '../metadata/shared-decoder.js';
 import { MetadataStore } from '../metadata/store.js';
 import { RemapTable } from '../remap/remap-table.js';
 import { SparePool } from '../remap/spare-pool.js';
 import type { VolumeOptions } from './options.js';
+import type { VolumeSystem } from './system.js';
 
 export interface VolumeMeans {
   readonly logger: Logger;
   readonly clock: Clock;
+  /** This machine by default. */
+  readonly system?: VolumeSystem;
+  /** Of superblocks; its own by default. */
+  readonly decode?: Decoder;
 }
 
 export interface OpenedVolume {
@@ -49,7 +55,7 @@ export async function openStorage(
   options: VolumeOptions,
   means: VolumeMeans,
 ): Promise<OpenedVolume> {
-  const devices = await openDevices(options);
+  const devices = await openDevices(options, means.system);
   try {
     if (devices.spares.length === 0) return bare(devices, options);
     if (options.create) await create(devices, options, means);
@@ -91,18 +97,18 @@ async function create(
 async function withSpares(
   devices: DeviceSet,
   options: VolumeOptions,
-  { logger, clock }: VolumeMeans,
+  { logger, clock, decode = sharedDecoder() }: VolumeMeans,
 ): Promise<OpenedVolume> {
   for (const spare of devices.spares) requireSize(spare);
   // The main is checked before the metadata is opened for writing, and repaired.
-  const recorded = await recordedOn(devices.spares);
+  const recorded = await recordedOn(devices.spares, decode);
   if (recorded !== undefined) {
     const { grade, reasons } = await requireMain(recorded.config, devices.main);
     if (grade !== 'strong') logger.warn({ reasons }, 'the main device is known by its size only');
     requireBlockSize(recorded.config.logicalBlockSize, devices, options);
   }
   const repair = !options.readOnly;
-  const store = await MetadataStore.open(devices.spares, { repair, clock, logger });
+  const store = await MetadataStore.open(devices.spares, { repair, clock, logger, decode });
   if (store.readOnly && repair) {
     logger.warn('the metadata has a feature that allows reading only; the volume is read-only');
   }

@@ -4,7 +4,6 @@ import type { Logger } from '../core/log.js';
 import { DescriptorStore } from '../metadata/descriptors.js';
 import { type BackendEvent, BlkStatus, Operation } from '../native/abi.js';
 import { Backend, type ParkedRequest } from '../native/backend.js';
-import { native } from '../native/binding.js';
 import { type Health, NO_HEALTH } from '../ondisk/health.js';
 import type {
   ExtentMessage,
@@ -33,6 +32,7 @@ import { growToMain } from './resize.js';
 import { listRows } from './rows.js';
 import type { Facts } from './states.js';
 import { statusOf } from './status.js';
+import { realSystem, type VolumeSystem } from './system.js';
 
 /** What only a volume with spares has. */
 interface Remapping {
@@ -52,6 +52,7 @@ export class Volume implements VolumeControl {
   readonly #storage: OpenedVolume;
   readonly #logger: Logger;
   readonly #clock: Clock;
+  readonly #system: VolumeSystem;
   readonly #backend: Backend;
   readonly #faults: Faults;
   readonly #errors: DeviceErrors;
@@ -73,6 +74,7 @@ export class Volume implements VolumeControl {
     this.#sizeSectors = storage.main.sizeSectors;
     this.#logger = means.logger;
     this.#clock = means.clock;
+    this.#system = means.system ?? realSystem;
     const devices = [storage.main, ...storage.spares];
     this.#faults = new Faults(devices, options.allowFaultInjection);
     const paths = devices.map((device) => device.path);
@@ -223,7 +225,7 @@ export class Volume implements VolumeControl {
       serial,
     };
     try {
-      return new Backend((onEvents) => native().createBackend({ ...options, onEvents }), {
+      return new Backend((onEvents) => this.#system.createBackend({ ...options, onEvents }), {
         parked: (request) => this.#parked(request),
         client: (connected) => this.#client(connected),
         queue: (index, running) => {
@@ -277,7 +279,7 @@ export class Volume implements VolumeControl {
       retain: (runs) => quarantine.add(runs),
     });
     const everySeconds = this.#options.metadataScrubSeconds;
-    const scrub = new MetadataScrub({ store, journal, logger: this.#logger, everySeconds });
+    const scrub = new MetadataScrub({ ...common, store, journal, everySeconds });
     const reallocator = new Reallocator({ ...common, journal });
     return { journal, quarantine, mover, scrub, reallocator };
   }

@@ -14,6 +14,7 @@ function make() {
     nowSeconds: () => 0,
     monotonicMs: () => time.ms,
     sleepMs: async () => {},
+    after: () => () => {},
   };
   return { errors: new DeviceErrors(['/dev/main', '/dev/spare'], { logger, clock }), lines, time };
 }

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { systemClock } from '../../src/core/clock.js';
 import { silentLogger } from '../../src/core/log.js';
 import { SUPERBLOCK_SIZE } from '../../src/ondisk/layout.js';
 import { MetadataScrub } from '../../src/volume/metadata-scrub.js';
@@ -23,7 +24,7 @@ async function make() {
     },
   };
   const scrub = (everySeconds = 0) =>
-    new MetadataScrub({ store, journal, logger: silentLogger, everySeconds });
+    new MetadataScrub({ store, journal, clock: systemClock, logger: silentLogger, everySeconds });
   return { spare, store, journal, turns, scrub, offsets: store.copies().map((c) => c.offset) };
 }
 

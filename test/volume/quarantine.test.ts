@@ -14,6 +14,7 @@ function make(inFlight: number[]) {
     clock: {
       nowSeconds: () => 0,
       monotonicMs: () => 0,
+      after: () => () => {},
       sleepMs: async () => {
         looks++;
         await turn();
