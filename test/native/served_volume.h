@@ -79,6 +79,8 @@ inline size_t open_descriptors() {
 
 struct VolumeOptions {
   bool read_only = false;
+  // A descriptor to take the place of a device's own, once that is open and checked.
+  std::vector<std::pair<size_t, int>> instead = {};
 };
 
 // A back-end of 4 queues over a file whose sector n holds n in every byte, and a spare of the same
@@ -100,6 +102,8 @@ class Volume {
           Device::open(path, OpenOptions{.read_only = options.read_only}, &error));
       if (context->devices.back() == nullptr) std::abort();
     }
+    for (const auto& [device, fd] : options.instead)
+      if (dup2(fd, context->devices[device]->fd()) < 0) std::abort();
     backend = std::make_unique<Backend>(std::move(context), 2);
     const char* step = "";
     if (backend->start(&step) != 0) std::abort();
