@@ -177,3 +177,46 @@ export const checkAnswerSchema = z.object({
     .nullable(),
 });
 export type CheckAnswer = z.infer<typeof checkAnswerSchema>;
+
+/* discover/1 ---------------------------------------------------------------------------------- */
+
+export const discoverAnswerSchema = z.object({
+  schema: z.literal('discover/1'),
+  /** Devices and files looked at. */
+  looked: counter,
+  volumes: z.array(
+    z.object({
+      uuid: z.string(),
+      name: z.string(),
+      /** Only `complete` and `degraded` ones are served without a person's word. */
+      verdict: z.enum(['complete', 'degraded', 'incomplete', 'conflicting']),
+      /** How sure it is that main is the right one; null without a main. */
+      confidence: z.enum(['strong', 'weak']).nullable(),
+      /** Clauses in words. */
+      reasons: z.array(z.string()),
+      generation: counter,
+      sizeSectors: counter,
+      logicalBlockSize: counter,
+      main: z.object({ path: z.string().nullable() }),
+      spares: z.array(
+        z.object({
+          uuid: z.string(),
+          /** null when it was not found, or more than one claims to be it. */
+          path: z.string().nullable(),
+          generation: counter.nullable(),
+          /** Of five. */
+          goodCopies: counter,
+        }),
+      ),
+    }),
+  ),
+  /** Devices that are part of no volume for a reason worth telling. */
+  oddities: z.array(
+    z.object({
+      path: z.string(),
+      state: z.enum(['lost', 'fork', 'foreign', 'left-over', 'unreadable']),
+      why: z.string(),
+    }),
+  ),
+});
+export type DiscoverAnswer = z.infer<typeof discoverAnswerSchema>;

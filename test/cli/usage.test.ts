@@ -23,6 +23,7 @@ const USAGE = `Usage: remapctl [--control-socket=PATH] [--json] VERB ...
 Look after volumes of vhost-user-remap.
 
   create        format blank spares for a main device
+  discover      find volumes and tell whose each device is; never writes
   inspect       show what the metadata on a spare says; never writes
   check         check the metadata on all spares of a volume
   status        show what a running back-end serves, and how well
@@ -39,7 +40,7 @@ Look after volumes of vhost-user-remap.
   --help                  this text
   --version               print the version
 
-create, inspect and check work on devices; the others talk to a running back-end.
+create, discover, inspect and check work on devices; the others talk to a running back-end.
 Exit status: 0 done, 1 failed, 2 bad usage, 3 done but degraded. See remapctl(1).
 `;
 
@@ -63,6 +64,14 @@ Format blank spares for a main device.
   --dry-run                 show what would be written and where, and write nothing
   --force                   format spares that are not blank; what is on them is lost
 Nothing on MAIN is changed.
+
+${GLOBAL}`,
+  discover: `Usage: remapctl discover [PATH]...
+
+Find volumes and tell whose each device is; never writes.
+
+PATH is a block device, an image, or a directory of them; by default every block device.
+Exit status 3 when a volume is not complete.
 
 ${GLOBAL}`,
   inspect: `Usage: remapctl inspect SPARE

@@ -2,6 +2,7 @@ import t from 'tap';
 import {
   checkAnswerSchema,
   createAnswerSchema,
+  discoverAnswerSchema,
   inspectAnswerSchema,
 } from '../../src/protocol/device-answers.js';
 import { keyPaths } from '../fixtures/key-paths.js';
@@ -50,5 +51,15 @@ t.test('check/1 has these keys', async (t) => {
     ...words('rebuild.', 'done volumeUuid logicalBlockSize generation'),
     ...words('rebuild.', 'remapped.extents remapped.sectors retired.extents retired.sectors'),
     ...words('rebuild.', 'supersededSectors ambiguousSectors doubtfulGroups'),
+  ]);
+});
+
+t.test('discover/1 has these keys', async (t) => {
+  t.strictSame(keyPaths(discoverAnswerSchema), [
+    ...words('', 'schema looked'),
+    ...words('volumes[].', 'uuid name verdict confidence reasons generation sizeSectors'),
+    ...words('volumes[].', 'logicalBlockSize main.path'),
+    ...words('volumes[].spares[].', 'uuid path generation goodCopies'),
+    ...words('oddities[].', 'path state why'),
   ]);
 });

@@ -1,6 +1,7 @@
 import type { Command } from '../command.js';
 import { checkCommand } from './check.js';
 import { createCommand } from './create.js';
+import { discoverCommand } from './discover.js';
 import { injectAddCommand, injectClearCommand, injectListCommand } from './inject.js';
 import { inspectCommand } from './inspect.js';
 import { remapAddCommand, remapListCommand, remapRemoveCommand } from './remap.js';
@@ -10,6 +11,7 @@ import { statusCommand } from './status.js';
 /** Every verb, in the order the help shows them. */
 export const COMMANDS: readonly Command[] = [
   createCommand,
+  discoverCommand,
   inspectCommand,
   checkCommand,
   statusCommand,
