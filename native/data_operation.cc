@@ -87,8 +87,7 @@ void DataOperation::submit() {
 
 void DataOperation::submit_after(uint32_t delay_ms) {
   phase_ = Phase::kDelay;
-  delay_.tv_sec = delay_ms / 1000;
-  delay_.tv_nsec = static_cast<long long>(delay_ms % 1000) * 1000000;
+  delay_ = timespec_of(delay_ms);
   engine_.ring_.prepare(this,
                         [&](io_uring_sqe* sqe) { io_uring_prep_timeout(sqe, &delay_, 0, 0); });
 }

@@ -24,6 +24,11 @@ class IoOperation {
   ~IoOperation() = default;
 };
 
+// For io_uring_prep_timeout, which keeps its address.
+inline __kernel_timespec timespec_of(uint32_t ms) {
+  return {.tv_sec = ms / 1000, .tv_nsec = static_cast<long long>(ms % 1000) * 1000000};
+}
+
 class IoRing {
  public:
   IoRing() = default;

@@ -41,7 +41,23 @@ RangeOperation::RangeOperation(RequestEngine& engine, BlkRequest& request,
       engine_.complete_later(this, -verdict.error);
       return;
     }
+    if (verdict.delay_ms != 0) {
+      submit_after(verdict.delay_ms);
+      return;
+    }
   }
+  begin();
+}
+
+void RangeOperation::submit_after(uint32_t delay_ms) {
+  delayed_ = true;
+  delay_ = timespec_of(delay_ms);
+  engine_.ring_.prepare(this,
+                        [&](io_uring_sqe* sqe) { io_uring_prep_timeout(sqe, &delay_, 0, 0); });
+}
+
+void RangeOperation::begin() {
+  const Device& device = *engine_.context_.devices[piece_.device];
   if (device.is_null()) {
     engine_.complete_later(this, 0);
     return;
@@ -73,6 +89,11 @@ void RangeOperation::submit() {
 }
 
 void RangeOperation::complete(int result, uint32_t) {
+  if (delayed_) {
+    delayed_ = false;
+    begin();
+    return;
+  }
   if (result < 0 && by_command_ && unsupported(-result)) {
     by_command_ = false;
     submit();

@@ -17,12 +17,16 @@ class RangeOperation final : public IoOperation {
 
  private:
   bool discard() const;
+  void submit_after(uint32_t delay_ms);
+  void begin();
   void submit();
 
   RequestEngine& engine_;
   BlkRequest& request_;
   const RemapIndex::Piece piece_;
   bool by_command_ = false;  // the block layer's discard, which older kernels do not have
+  bool delayed_ = false;     // by a fault rule, before anything is done
+  __kernel_timespec delay_{};
 };
 
 }  // namespace remap

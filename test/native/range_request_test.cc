@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <chrono>
+
 #include "front_end.h"
 #include "native/blk_config.h"
 #include "served_volume.h"
@@ -169,6 +171,22 @@ TEST_CASE("range: a discard that fails is no error") {
   volume.device(0).faults().add(FaultKind::kWriteError, 8, 8, 0, 0);
   CHECK(f.range(kDiscard, 0, 64) == VIRTIO_BLK_S_OK);
   CHECK(volume.events.all(abi::EventKind::kParked).empty());
+}
+
+TEST_CASE("range: a slow rule holds discards and zeroes back, and then they are done") {
+  uint32_t type = 0;
+  SUBCASE("discard") { type = kDiscard; }
+  SUBCASE("zeroes") { type = kZeroes; }
+  Volume volume;
+  Driver f(volume);
+  volume.device(0).faults().add(FaultKind::kSlow, 100, 1, 1, 200);
+  const auto before = std::chrono::steady_clock::now();
+  CHECK(f.range(type, 96, 16) == VIRTIO_BLK_S_OK);
+  CHECK(std::chrono::steady_clock::now() - before >= std::chrono::milliseconds(200));
+  CHECK(volume.device(0).faults().list().empty());  // spent, and once only
+  CHECK(f.read(95) == 95);
+  CHECK(f.read(100) == 0);
+  CHECK(f.read(112) == 112);
 }
 
 TEST_CASE("range: every bad payload has its status, and nothing is touched") {
