@@ -78,7 +78,8 @@ Parse parse_request(Virtqueue& queue, uint16_t head, const MemoryMap& memory, ui
     return Parse::kMalformed;
   request->status = chain.last;
   if (chain.unmapped) return Parse::kFailed;
-  request->type = chain.header.type;
+  // Old drivers mark a barrier here whether it was offered or not; it never was.
+  request->type = chain.header.type & ~uint32_t{VIRTIO_BLK_T_BARRIER};
   request->sector = chain.header.sector;
 
   const bool out = (chain.header.type & VIRTIO_BLK_T_OUT) != 0;
