@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
+#include <functional>
 #include <mutex>
 
 #include "front_end.h"
@@ -21,9 +22,15 @@ class Recorder final : public EventSink {
  public:
   using EventSink::push;
   void push(const abi::EventRecord* records, size_t count) override {
-    std::lock_guard guard(mutex_);
-    records_.insert(records_.end(), records, records + count);
-    changed_.notify_all();
+    {
+      std::lock_guard guard(mutex_);
+      records_.insert(records_.end(), records, records + count);
+      changed_.notify_all();
+    }
+    if (on_parked == nullptr) return;
+    for (size_t i = 0; i < count; ++i)
+      if (records[i].kind == static_cast<uint32_t>(abi::EventKind::kParked))
+        on_parked(records[i].token);
   }
   // Waits for the n-th event of the kind with this count.
   bool saw(abi::EventKind kind, uint64_t count, size_t n = 1) {
@@ -48,6 +55,15 @@ class Recorder final : public EventSink {
                          [=](const auto& r) { return r.kind == static_cast<uint32_t>(kind); });
     return found;
   }
+  // Drops what came so far; returns how many log lines were among it.
+  size_t forget() {
+    const size_t count = lines();
+    std::lock_guard guard(mutex_);
+    records_ = {};
+    return count;
+  }
+  std::function<void(uint64_t token)> on_parked;  // set before the back-end starts
+
   size_t lines() {
     std::lock_guard guard(mutex_);
     return static_cast<size_t>(std::ranges::count_if(records_, [](const auto& r) {
@@ -81,6 +97,11 @@ struct VolumeOptions {
   bool read_only = false;
   // A descriptor to take the place of a device's own, once that is open and checked.
   std::vector<std::pair<size_t, int>> instead = {};
+  uint32_t logical_block_size = 512;
+  std::string serial = "";
+  std::string directory = "/tmp";
+  std::string main = "";       // in place of a file of 2,048 sectors; only "null:SIZE" makes sense
+  bool refuse_parked = false;  // answer what is parked with IOERR, as TypeScript might
 };
 
 // A back-end of 4 queues over a file whose sector n holds n in every byte, and a spare of the same
@@ -88,22 +109,27 @@ struct VolumeOptions {
 class Volume {
  public:
   explicit Volume(const VolumeOptions& options = {}) {
-    char name[] = "/tmp/remap-session-XXXXXX";
-    directory_ = mkdtemp(name);
+    directory_ = options.directory + "/remap-session-XXXXXX";
+    if (mkdtemp(directory_.data()) == nullptr) std::abort();
     fill(image(), [](uint64_t i) { return static_cast<uint8_t>(i); });
     fill(spare(), [](uint64_t) { return uint8_t{0xee}; });
-    auto context = std::make_unique<VolumeContext>(kSectors, &events);
+    std::vector<std::shared_ptr<Device>> devices;
+    for (const std::string& path : {options.main.empty() ? image() : options.main, spare()}) {
+      OpenError error;
+      devices.push_back(Device::open(path, OpenOptions{.read_only = options.read_only}, &error));
+      if (devices.back() == nullptr) std::abort();
+    }
+    auto context = std::make_unique<VolumeContext>(devices[0]->size_sectors(), &events);
     context->num_queues = 4;
     context->counters = counters_;
     context->read_only = options.read_only;
-    for (const std::string& path : {image(), spare()}) {
-      OpenError error;
-      context->devices.push_back(
-          Device::open(path, OpenOptions{.read_only = options.read_only}, &error));
-      if (context->devices.back() == nullptr) std::abort();
-    }
+    context->logical_block_size = options.logical_block_size;
+    context->serial = options.serial;
+    context->devices = std::move(devices);
     for (const auto& [device, fd] : options.instead)
       if (dup2(fd, context->devices[device]->fd()) < 0) std::abort();
+    if (options.refuse_parked)
+      events.on_parked = [this](uint64_t token) { complete(token, VIRTIO_BLK_S_IOERR); };
     backend = std::make_unique<Backend>(std::move(context), 2);
     const char* step = "";
     if (backend->start(&step) != 0) std::abort();
