@@ -197,7 +197,9 @@ Napi::Value AddonDevice::add_fault(const Napi::CallbackInfo& info) {
   const uint64_t id = device_->faults().add(
       fault_kind(rule.Get("kind").As<Napi::String>().Utf8Value()), number(rule.Get("lba")),
       number(rule.Get("count")), number(rule.Get("times")),
-      static_cast<uint32_t>(number(rule.Get("delayMs"))));
+      static_cast<uint32_t>(number(rule.Get("delayMs"))),
+      {.error = static_cast<int>(number(rule.Get("errno"))),
+       .per_million = static_cast<uint32_t>(number(rule.Get("perMillion")))});
   return number(env, id);
 }
 
@@ -215,6 +217,8 @@ Napi::Value AddonDevice::list_faults(const Napi::CallbackInfo& info) {
     item.Set("count", number(env, rule.count));
     item.Set("times", number(env, rule.times));
     item.Set("delayMs", number(env, rule.delay_ms));
+    item.Set("errno", number(env, static_cast<uint64_t>(rule.error)));
+    item.Set("perMillion", number(env, rule.per_million));
     item.Set("hits", number(env, rule.hits));
     list.Set(i, item);
   }

@@ -26,6 +26,15 @@ bool before(const FaultRule& rule, uint64_t lba) { return rule.lba < lba; }
 
 }  // namespace
 
+// splitmix64 (Steele, Lea, Flood).
+bool FaultTable::lucky(const FaultRule& rule) {
+  if (rule.per_million >= 1'000'000) return false;
+  uint64_t z = dice_ += 0x9e3779b97f4a7c15;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+  z = (z ^ z >> 27) * 0x94d049bb133111eb;
+  return (z ^ z >> 31) % 1'000'000 >= rule.per_million;
+}
+
 FaultVerdict FaultTable::judge(bool is_write, uint64_t lba, uint64_t count) {
   std::lock_guard guard(mutex_);
   FaultVerdict verdict;
@@ -36,7 +45,7 @@ FaultVerdict FaultTable::judge(bool is_write, uint64_t lba, uint64_t count) {
     FaultRule& rule = *(first - 1);
     if (rule.lba + longest_ <= lba) break;
     --first;
-    if (rule.lba + rule.count <= lba || !meets(rule, is_write)) continue;
+    if (rule.lba + rule.count <= lba || !meets(rule, is_write) || lucky(rule)) continue;
     ++rule.hits;
     if (rule.times != 0 && --rule.times == 0) {
       rule.count = 0;  // marks it for removal below
@@ -45,7 +54,7 @@ FaultVerdict FaultTable::judge(bool is_write, uint64_t lba, uint64_t count) {
     if (rule.kind == FaultKind::kSlow) {
       verdict.delay_ms = std::max(verdict.delay_ms, rule.delay_ms);
     } else {
-      verdict.error = EIO;
+      verdict.error = rule.error;
     }
   }
   if (verdict.error != 0) verdict.delay_ms = 0;
@@ -58,7 +67,7 @@ FaultVerdict FaultTable::judge(bool is_write, uint64_t lba, uint64_t count) {
 }
 
 uint64_t FaultTable::add(FaultKind kind, uint64_t lba, uint64_t count, uint64_t times,
-                         uint32_t delay_ms) {
+                         uint32_t delay_ms, FaultChoice choice) {
   std::lock_guard guard(mutex_);
   if (rules_.size() >= kFaultRulesMax || count == 0) return 0;
   // Half the range of the type is far above any device, and no sum of two can wrap.
@@ -71,6 +80,8 @@ uint64_t FaultTable::add(FaultKind kind, uint64_t lba, uint64_t count, uint64_t 
                        .count = count,
                        .times = times,
                        .delay_ms = delay_ms,
+                       .error = choice.error,
+                       .per_million = choice.per_million,
                        .hits = 0};
   rules_.insert(std::lower_bound(rules_.begin(), rules_.end(), lba, before), rule);
   longest_ = std::max(longest_, count);

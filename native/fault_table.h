@@ -4,6 +4,7 @@
 #define REMAP_FAULT_TABLE_H_
 
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <mutex>
 #include <vector>
@@ -19,7 +20,16 @@ struct FaultRule {
   uint64_t count;     // sectors
   uint64_t times;     // I/Os left to hit; 0 means for ever
   uint32_t delay_ms;  // kSlow only
+  int error;          // what an I/O fails with; not for kSlow
+  // Of a million I/Os that meet the rule, how many it hits; the others pass.
+  uint32_t per_million;
   uint64_t hits;
+};
+
+// What is left alone in most rules.
+struct FaultChoice {
+  int error = EIO;
+  uint32_t per_million = 1'000'000;
 };
 
 // What becomes of one I/O: an error, or else the longest delay of the rules it meets.
@@ -37,7 +47,8 @@ class FaultTable {
   FaultVerdict judge(bool is_write, uint64_t lba, uint64_t count);
 
   // Returns the new rule's id (1, 2, ...), or 0 when the table is full or the range is empty.
-  uint64_t add(FaultKind kind, uint64_t lba, uint64_t count, uint64_t times, uint32_t delay_ms);
+  uint64_t add(FaultKind kind, uint64_t lba, uint64_t count, uint64_t times, uint32_t delay_ms,
+               FaultChoice choice = {});
   // Ordered by lba.
   std::vector<FaultRule> list() const;
   // Removes one rule, or all with id 0; returns how many went.
@@ -45,9 +56,12 @@ class FaultTable {
 
  private:
   std::atomic<bool> active_{false};
+  bool lucky(const FaultRule& rule);
+
   mutable std::mutex mutex_;
   std::vector<FaultRule> rules_;  // sorted by lba
   uint64_t longest_ = 0;          // no rule is longer: bounds the search to the left
+  uint64_t dice_ = 0;             // the same rules and I/Os in the same order have the same luck
   uint64_t next_id_ = 1;
 };
 

@@ -20,6 +20,10 @@ export interface FaultRule {
   /** I/Os left to hit; 0 for ever. */
   readonly times: number;
   readonly delayMs: number;
+  /** Positive; what an I/O fails with. */
+  readonly errno: number;
+  /** Of a million I/Os that meet the rule, how many it hits. */
+  readonly perMillion: number;
   readonly hits: number;
 }
 
@@ -82,7 +86,7 @@ export interface NativeBackend {
   setCapacity(sectors: number): void;
   /** Fills `into` with EventRecords of 128 bytes; returns how many. */
   drain(into: Uint8Array): number;
-  /** numQueues QueueCounters of 128 bytes, live. */
+  /** numQueues QueueCounters of 256 bytes, live. */
   readonly counters: ArrayBuffer;
   readonly engine: string;
   readonly workers: number;

@@ -21,6 +21,24 @@ export const faultKindSchema = z.enum(['read-error', 'write-error', 'slow']);
 /** The main device, or the spare of index n as `spare`, `spare1`, `spare2`, ... */
 export const faultDeviceSchema = z.string().regex(/^(main|spare[0-7]?)$/);
 
+/** What a device may fail with: each class of errno that the error policy tells apart. */
+export const FAULT_ERRNOS = [
+  'EIO',
+  'ENODATA',
+  'EREMOTEIO',
+  'EILSEQ',
+  'EBADMSG',
+  'ETIMEDOUT',
+  'EAGAIN',
+  'ENOLINK',
+  'ENODEV',
+  'ENXIO',
+  'ENOSPC',
+  'EDQUOT',
+  'EROFS',
+] as const;
+export const faultErrnoSchema = z.enum(FAULT_ERRNOS);
+
 export const FAULT_DELAY_DEFAULT_MS = 1000;
 export const FAULT_DELAY_MAX_MS = 600_000;
 
@@ -33,6 +51,10 @@ export const faultRequestSchema = z.strictObject({
   times: z.number().int().nonnegative().max(0xffff_ffff),
   /** Only `slow` waits; 0 for the others. */
   delayMs: z.number().int().nonnegative().max(FAULT_DELAY_MAX_MS),
+  /** What an I/O fails with, EIO by default; nothing for `slow`. */
+  errno: faultErrnoSchema.optional(),
+  /** Of the I/Os that meet the rule, how many it hits; 100 by default. */
+  percent: z.number().min(0.0001).max(100).optional(),
 });
 export type FaultRequest = z.infer<typeof faultRequestSchema>;
 
@@ -275,6 +297,8 @@ export const faultRowSchema = z.object({
   /** I/Os left to hit; 0 for ever. */
   times: counter,
   delayMs: counter,
+  errno: z.string(),
+  percent: z.number(),
   hits: counter,
 });
 export type FaultRow = z.infer<typeof faultRowSchema>;

@@ -2,6 +2,10 @@
 import { RemapError } from '../core/errors.js';
 import type { FileDevice } from '../device/file-device.js';
 import type { FaultFilter, FaultRequest, FaultRow } from '../protocol/messages.js';
+import { errnoName, errnoNumber } from './io-error.js';
+
+/** A percent in millionths. */
+const PER_MILLION = 10_000;
 
 interface Named {
   readonly name: string;
@@ -27,10 +31,12 @@ export class Faults {
     const planned = requests.map((request) => ({ request, on: this.#find(request) }));
     const added: FaultRow[] = [];
     for (const { request, on } of planned) {
-      const { kind, lba, count, times, delayMs } = request;
-      const id = on.device.native.addFault({ kind, lba, count, times, delayMs });
+      const { kind, lba, count, times, delayMs, errno = 'EIO', percent = 100 } = request;
+      const perMillion = Math.round(percent * PER_MILLION);
+      const rule = { kind, lba, count, times, delayMs };
+      const id = on.device.native.addFault({ ...rule, errno: errnoNumber(errno), perMillion });
       if (id !== 0) {
-        added.push({ id, device: on.name, kind, lba, count, times, delayMs, hits: 0 });
+        added.push({ id, device: on.name, ...rule, errno, percent, hits: 0 });
         continue;
       }
       for (const row of added) this.clear({ device: row.device, id: row.id });
@@ -65,7 +71,12 @@ export class Faults {
 
   #rows(): FaultRow[] {
     return this.#devices.flatMap(({ name, device }) =>
-      device.native.listFaults().map((rule) => ({ ...rule, device: name })),
+      device.native.listFaults().map(({ perMillion, errno, ...rule }) => ({
+        ...rule,
+        device: name,
+        errno: errnoName(errno),
+        percent: perMillion / PER_MILLION,
+      })),
     );
   }
 

@@ -1,4 +1,5 @@
 /** What an errno of a device says about the medium; the same classes as native/io_error.h. */
+import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 
 /**
@@ -34,6 +35,15 @@ const EXTRA_NAMES: Readonly<Record<number, string>> = {
 /** "EIO" for 5. */
 export function errnoName(errno: number): string {
   return EXTRA_NAMES[errno] ?? getSystemErrorName(-errno).replace(/^Unknown.*/, `errno ${errno}`);
+}
+
+/** 5 for "EIO". Throws RangeError for a name nobody knows. */
+export function errnoNumber(name: string): number {
+  const extra = Object.entries(EXTRA_NAMES).find(([, known]) => known === name);
+  const number =
+    (constants.errno as Record<string, number | undefined>)[name] ?? Number(extra?.[0]);
+  if (Number.isInteger(number)) return number;
+  throw new RangeError(`no errno is called ${name}`);
 }
 
 /** `errno` is positive. */

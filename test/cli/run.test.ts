@@ -228,11 +228,11 @@ t.test('bulk lists: a file, standard input, and what is wrong in which line', as
 
 t.test('inject add, list, clear', async (t) => {
   const { ctl } = await start(t);
-  const header = 'ID  DEVICE  KIND         LBA  COUNT  TIMES  DELAY-MS  HITS\n';
+  const header = 'ID  DEVICE  KIND         LBA  COUNT  TIMES  DELAY-MS  ERRNO  PERCENT  HITS\n';
   t.match(await ctl('inject list'), { status: 0, stdout: 'no rules\n' });
   t.strictSame(await ctl('inject add --kind=write-error --lba=0x10 --count=8'), {
     status: 0,
-    stdout: `${header} 1  main    write-error   16      8  ever          0     0\n`,
+    stdout: `${header} 1  main    write-error   16      8  ever          0  EIO        100     0\n`,
     stderr: '',
   });
   const slow = await ctl(

@@ -45,7 +45,15 @@ t.test('an error names device, sectors, errno and what to do', async (t) => {
   const path = file(t, MIB);
   const device = FileDevice.open(path, WRITE);
   t.teardown(() => device.close());
-  const rule = { kind: 'read-error', lba: 9, count: 1, times: 0, delayMs: 0 } as const;
+  const rule = {
+    kind: 'read-error',
+    lba: 9,
+    count: 1,
+    times: 0,
+    delayMs: 0,
+    errno: 5,
+    perMillion: 1e6,
+  } as const;
   device.native.addFault(rule);
   await t.rejects(device.read(Buffer.alloc(4096), 8 * 512), {
     code: 'DEVICE_IO',

@@ -55,6 +55,29 @@ TEST_CASE("fault_table: an error wins over a delay, and the longest delay counts
   CHECK(verdict.delay_ms == 0);
 }
 
+TEST_CASE("fault_table: a rule fails with the errno it was given") {
+  FaultTable table;
+  table.add(FaultKind::kReadError, 0, 8, 0, 0, {.error = ENODEV});
+  CHECK(table.judge(kRead, 0, 1).error == ENODEV);
+  CHECK(table.list()[0].error == ENODEV);
+}
+
+TEST_CASE(
+    "fault_table: a rule hits the share of I/Os it was given, and spends times on them only") {
+  FaultTable table;
+  table.add(FaultKind::kWriteError, 0, 1000, 0, 0, {.per_million = 10'000});
+  int failed = 0;
+  for (int i = 0; i < 100'000; ++i) failed += table.judge(kWrite, i % 1000, 1).error != 0;
+  CHECK(failed > 800);
+  CHECK(failed < 1200);
+  CHECK(table.list()[0].hits == static_cast<uint64_t>(failed));
+  table.clear(0);
+  table.add(FaultKind::kWriteError, 0, 1000, 3, 0, {.per_million = 10'000});
+  failed = 0;
+  for (int i = 0; i < 10'000; ++i) failed += table.judge(kWrite, 0, 1).error != 0;
+  CHECK(failed == 3);
+}
+
 TEST_CASE("fault_table: a rule with times is gone once they are spent") {
   FaultTable table;
   table.add(FaultKind::kReadError, 8, 1, 2, 0);

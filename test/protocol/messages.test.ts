@@ -48,7 +48,7 @@ t.test('the other answers have these keys', async (t) => {
   t.strictSame(keyPaths(answerSchemas['inject list']), [
     'schema',
     'action',
-    ...rows('faults', 'id device kind lba count times delayMs hits'),
+    ...rows('faults', 'id device kind lba count times delayMs errno percent hits'),
     'cleared',
   ]);
   t.strictSame(keyPaths(errorAnswerSchema), [
@@ -92,6 +92,9 @@ const REQUESTS: readonly [boolean, unknown][] = [
   [false, { verb: 'inject add', faults: [{ ...fault, device: 'spare8' }] }],
   [false, { verb: 'inject add', faults: [{ ...fault, kind: 'fire' }] }],
   [false, { verb: 'inject add', faults: [{ ...fault, delayMs: 600_001 }] }],
+  [true, { verb: 'inject add', faults: [{ ...fault, errno: 'ENODEV', percent: 0.5 }] }],
+  [false, { verb: 'inject add', faults: [{ ...fault, errno: 'EWHAT' }] }],
+  [false, { verb: 'inject add', faults: [{ ...fault, percent: 0 }] }],
   [false, { verb: 'inject add', faults: [{ ...fault, times: -1 }] }],
   [false, { verb: 'inject add', faults: [] }],
   [true, { verb: 'inject list' }],

@@ -4,8 +4,10 @@ import { call } from '../../protocol/client.js';
 import {
   FAULT_DELAY_DEFAULT_MS,
   FAULT_DELAY_MAX_MS,
+  FAULT_ERRNOS,
   type FaultRequest,
   faultDeviceSchema,
+  faultErrnoSchema,
   faultKindSchema,
   type InjectAnswer,
 } from '../../protocol/messages.js';
@@ -24,6 +26,8 @@ export const injectAddCommand: Command = {
   --count=N         sectors
   --times=N         how many I/Os to hit; without it every one
   --delay-ms=N      how long slow takes, by default ${FAULT_DELAY_DEFAULT_MS}
+  --errno=NAME      what an error is, by default EIO; ENODEV, ENOSPC, ETIMEDOUT, ...
+  --percent=P       how many of the I/Os it meets a rule hits, by default 100; 0.0001 to 100
   --device=DEVICE   main (default), spare, or spare1 to spare7 for further spares
   --from=FILE       many at once: lines "KIND LBA COUNT [TIMES]", # starts a comment, - is stdin
 The back-end must run with --allow-fault-injection.
@@ -34,6 +38,8 @@ The back-end must run with --allow-fault-injection.
     count: { type: 'string' },
     times: { type: 'string' },
     'delay-ms': { type: 'string' },
+    errno: { type: 'string' },
+    percent: { type: 'string' },
     device: { type: 'string' },
     from: { type: 'string' },
   },
@@ -90,6 +96,7 @@ async function readFaults(invocation: Invocation): Promise<FaultRequest[]> {
   const from = text(invocation, 'from');
   const device = parseDevice(text(invocation, 'device') ?? 'main');
   const delayMs = parseDelay(text(invocation, 'delay-ms'));
+  const choice = { delayMs, ...parseChoice(invocation) };
   if (from !== undefined) {
     if (['kind', 'lba', 'count', 'times'].some((name) => text(invocation, name) !== undefined)) {
       throw usageError('--from excludes --kind, --lba, --count and --times; each line has its own');
@@ -99,7 +106,7 @@ async function readFaults(invocation: Invocation): Promise<FaultRequest[]> {
       if (lba === undefined || count === undefined || words.length > 4) {
         throw usageError(`expected "KIND LBA COUNT [TIMES]", not '${words.join(' ')}'`);
       }
-      return buildFault({ kind, lba, count, times, device, delayMs });
+      return buildFault({ kind, lba, count, times, device, ...choice });
     });
   }
   const missing = ['kind', 'lba', 'count'].find((name) => text(invocation, name) === undefined);
@@ -111,7 +118,7 @@ async function readFaults(invocation: Invocation): Promise<FaultRequest[]> {
       count: text(invocation, 'count') ?? '',
       times: text(invocation, 'times'),
       device,
-      delayMs,
+      ...choice,
     }),
   ];
 }
@@ -123,6 +130,8 @@ function buildFault(words: {
   times: string | undefined;
   device: string;
   delayMs: number | undefined;
+  errno?: FaultRequest['errno'];
+  percent?: FaultRequest['percent'];
 }): FaultRequest {
   const kind = faultKindSchema.safeParse(words.kind);
   if (!kind.success) {
@@ -131,11 +140,26 @@ function buildFault(words: {
   if (kind.data !== 'slow' && words.delayMs !== undefined) {
     throw usageError('--delay-ms goes with --kind=slow only');
   }
+  if (kind.data === 'slow' && words.errno !== undefined) {
+    throw usageError('--errno does not go with --kind=slow');
+  }
   const extent = parseExtent(words.lba, words.count, ['--lba', '--count']);
   const times =
     words.times === undefined ? 0 : parseNumber(words.times, '--times', { min: 1, max: TIMES_MAX });
   const delayMs = kind.data === 'slow' ? (words.delayMs ?? FAULT_DELAY_DEFAULT_MS) : 0;
-  return { device: words.device, kind: kind.data, ...extent, times, delayMs };
+  const { device, errno = 'EIO', percent = 100 } = words;
+  return { device, kind: kind.data, ...extent, times, delayMs, errno, percent };
+}
+
+function parseChoice(invocation: Invocation): Pick<FaultRequest, 'errno' | 'percent'> {
+  const errno = faultErrnoSchema.optional().safeParse(text(invocation, 'errno'));
+  if (!errno.success) throw usageError(`--errno is one of ${FAULT_ERRNOS.join(', ')}`);
+  const given = text(invocation, 'percent');
+  const percent = given === undefined ? undefined : Number(given);
+  if (percent !== undefined && !(percent >= 0.0001 && percent <= 100)) {
+    throw usageError(`--percent is a number from 0.0001 to 100, not '${given}'`);
+  }
+  return { errno: errno.data, percent };
 }
 
 function parseDevice(device: string): string {
@@ -165,7 +189,7 @@ function render(answer: InjectAnswer): string {
   }
   if (answer.faults.length === 0) return 'no rules\n';
   return table(
-    ['ID', 'DEVICE', 'KIND', 'LBA', 'COUNT', 'TIMES', 'DELAY-MS', 'HITS'],
+    ['ID', 'DEVICE', 'KIND', 'LBA', 'COUNT', 'TIMES', 'DELAY-MS', 'ERRNO', 'PERCENT', 'HITS'],
     answer.faults.map((f) => [
       f.id,
       f.device,
@@ -174,6 +198,8 @@ function render(answer: InjectAnswer): string {
       f.count,
       f.times === 0 ? 'ever' : f.times,
       f.delayMs,
+      f.kind === 'slow' ? '-' : f.errno,
+      f.percent,
       f.hits,
     ]),
   );
