@@ -99,8 +99,10 @@ struct IndexRecord {
 };
 static_assert(sizeof(IndexRecord) == 32);
 
+inline constexpr size_t kRecentPlaces = 8;
+
 // Counters of one virtqueue, in memory that TypeScript reads directly. Written by the one worker
-// that serves the queue; two cache lines, so that queues do not share any.
+// that serves the queue; whole cache lines, so that queues do not share any.
 struct QueueCounters {
   uint64_t reads;
   uint64_t writes;
@@ -118,8 +120,13 @@ struct QueueCounters {
   uint64_t calls;
   uint64_t in_flight;
   uint64_t started;  // 1 while the front-end has the queue started and enabled
+  // Where the last requests began that went well: sector x 2, plus 1 for a write; 0 for none. What
+  // worked before tells a failing path from failing blocks.
+  uint64_t recent[kRecentPlaces];
+  uint64_t reserved[8];
 };
-static_assert(sizeof(QueueCounters) == 128);
+static_assert(sizeof(QueueCounters) == 256);
+static_assert(offsetof(QueueCounters, recent) == 128);
 
 }  // namespace remap::abi
 

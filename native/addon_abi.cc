@@ -67,6 +67,7 @@ const Number kNumbers[] = {
     FIELD(QueueCounters, calls),
     FIELD(QueueCounters, in_flight),
     FIELD(QueueCounters, started),
+    FIELD(QueueCounters, recent),
 
     VALUE(EventKind, "client", EventKind::kClient),
     VALUE(EventKind, "queue", EventKind::kQueue),

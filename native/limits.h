@@ -37,6 +37,11 @@ inline constexpr uint32_t kSerialBytes = 20;
 // of tries already, so a few more spread over 130 ms only catch what is transient.
 inline constexpr uint32_t kReadRetryDelaysMs[] = {5, 25, 100};
 
+// Writes of one block before it counts as unwritable: once at once and once after 4 ms, for what is
+// transient. Not longer, as the data has somewhere better to go, and 64 writes at a time shall
+// still make 2,000 remaps a second.
+inline constexpr uint32_t kWriteRetryDelaysMs[] = {1, 4};
+
 // Largest copy or spare write at once: one bounce buffer of 1 MiB.
 inline constexpr uint32_t kCopySectorsMax = 2048;
 

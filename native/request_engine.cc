@@ -79,10 +79,10 @@ void RequestEngine::answer(BlkRequest& request, uint8_t status) {
   uint32_t length = 1;
   if (status == VIRTIO_BLK_S_OK) {
     if (request.type == VIRTIO_BLK_T_IN) {
-      ++c.reads;
+      c.recent[++c.reads % abi::kRecentPlaces] = request.lba << 1;
       c.read_sectors += request.sectors;
     } else if (request.type == VIRTIO_BLK_T_OUT) {
-      ++c.writes;
+      c.recent[++c.writes % abi::kRecentPlaces] = request.lba << 1 | 1;
       c.written_sectors += request.sectors;
     } else if (request.type == VIRTIO_BLK_T_FLUSH) {
       ++c.flushes;

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <iterator>
+#include <span>
 
 #include "data_operation.h"
 #include "io_error.h"
@@ -30,6 +30,16 @@ abi::Operation operation_of(const BlkRequest& request) {
   }
 }
 
+// A read is the last hope of the data and is tried longer than a write, unless it is known that
+// the block cannot be read.
+std::span<const uint32_t> retry_delays(const DataOperation& operation, ErrorClass kind) {
+  if (kind == ErrorClass::kOther) return {};
+  if (kind == ErrorClass::kTransient) return kReadRetryDelaysMs;
+  if (operation.pending) return {};
+  if (operation.write) return kWriteRetryDelaysMs;
+  return kReadRetryDelaysMs;
+}
+
 }  // namespace
 
 void RequestEngine::operation_failed(DataOperation* operation, int error) {
@@ -40,12 +50,9 @@ void RequestEngine::operation_failed(DataOperation* operation, int error) {
     isolate(operation);
     return;
   }
-  // A block that cannot be written is not tried again: the drive has tried, and the data has
-  // somewhere better to go. A read is the last hope of the data and gets a few more.
-  const bool again = kind == ErrorClass::kTransient ||
-                     (kind == ErrorClass::kMedium && !operation->write && !operation->pending);
-  if (again && operation->attempts < std::size(kReadRetryDelaysMs)) {
-    operation->submit_after(kReadRetryDelaysMs[operation->attempts++]);
+  const auto delays = retry_delays(*operation, kind);
+  if (operation->attempts < delays.size()) {
+    operation->submit_after(delays[operation->attempts++]);
     return;
   }
   if (kind == ErrorClass::kMedium) {

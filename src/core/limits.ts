@@ -19,6 +19,12 @@ export const COMMIT_QUORUM = 4;
 export const REBUILD_GENERATION_STEP = 1_000_000n;
 
 /**
+ * Tries of one read or write of the metadata. With one I/O in a hundred failing for a moment, a
+ * copy is missed once in a million, and a commit may miss one copy of five.
+ */
+export const METADATA_TRIES = 3;
+
+/**
  * Between two scrubs of the metadata while serving, seconds. Five copies of 24 KiB and their pages
  * are read in milliseconds; ten minutes keep two damages of different causes from meeting.
  */
@@ -45,6 +51,12 @@ export const MOVE_BATCH_EXTENTS = 1024;
 
 /** Largest run moved at once, sectors: 1 MiB of bounce buffer. */
 export const MOVE_EXTENT_MAX_SECTORS = 2048;
+
+/**
+ * Spare blocks found bad at once on a spare that took nothing meanwhile, at most: more than that is
+ * the spare's cable, and its blocks are not given up for it. Half of the attempts for one block.
+ */
+export const SPARE_RETIRED_UNPROVEN_MAX = 8;
 
 /** Other spare blocks tried for one bad block before its write is failed. */
 export const SPARE_ATTEMPTS_MAX = 16;

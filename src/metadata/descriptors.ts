@@ -17,6 +17,7 @@ import {
   type SpareLayout,
 } from '../ondisk/layout.js';
 import { newestPage, readGroup } from './descriptor-slots.js';
+import { insist } from './zones.js';
 
 /** A run of spare blocks whose state changes; it lies within one group. */
 export interface DescriptorChange {
@@ -149,7 +150,8 @@ export class DescriptorStore {
     const { volumeUuid, logicalBlockSize } = this.#options;
     const page = { volumeUuid, sequence, groupStart: group.start, logicalBlockSize, blocks };
     const offset = group.start * SECTOR_SIZE + (sequence % 2) * DESCRIPTOR_PAGE_SIZE;
-    await this.#device(spareIndex).write(encodeDescriptorPage(page), offset);
+    const bytes = encodeDescriptorPage(page);
+    await insist(() => this.#device(spareIndex).write(bytes, offset));
     this.#keep(key, { sequence, blocks });
   }
 

@@ -1,4 +1,5 @@
 /** The zones of all spares as the store keeps them, and the one way in which they are written. */
+import { METADATA_TRIES } from '../core/limits.js';
 import type { Generation } from '../core/units.js';
 import type { BlockDevice } from '../device/block-device.js';
 import type { SpareLayout } from '../ondisk/layout.js';
@@ -51,7 +52,9 @@ export async function writeDurably(
   };
   await Promise.all(
     writes.map((write) =>
-      attempt(write, 'write', () => write.zone.device.write(write.bytes, write.offset)),
+      attempt(write, 'write', () =>
+        insist(() => write.zone.device.write(write.bytes, write.offset)),
+      ),
     ),
   );
   const flushes = new Map<BlockDevice, Promise<void>>();
@@ -67,9 +70,21 @@ export async function writeDurably(
   return failed;
 }
 
+/** An error that is gone on the next try is none. Not for a flush: see `writeDurably`. */
+export async function insist(action: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; attempt < METADATA_TRIES; attempt++) {
+    try {
+      return await action();
+    } catch {
+      // The last try says why.
+    }
+  }
+  return action();
+}
+
 async function compare(write: ZoneWrite, failed: Map<ZoneWrite, FailedWrite>): Promise<void> {
   const found = Buffer.alloc(write.bytes.length);
-  await write.zone.device.read(found, write.offset);
+  await insist(() => write.zone.device.read(found, write.offset));
   if (found.equals(write.bytes)) return;
   failed.set(write, { step: 'compare', error: new Error('what was written is not what is read') });
 }

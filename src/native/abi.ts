@@ -41,7 +41,10 @@ export const BlkStatus = { ok: 0, ioerr: 1, unsupp: 2 } as const;
 export const EVENT_SIZE = 128;
 export const COMMAND_SIZE = 64;
 export const INDEX_RECORD_SIZE = 32;
-export const COUNTERS_SIZE = 128;
+export const COUNTERS_SIZE = 256;
+/** Places of `recent` in the counters of a queue. */
+export const RECENT_PLACES = 8;
+export const RECENT_OFFSET = 128;
 
 const EVENT = {
   kind: 0,
@@ -193,7 +196,10 @@ export const ABI: Readonly<Record<string, number>> = {
   ...layout(
     'QueueCounters',
     COUNTERS_SIZE,
-    Object.fromEntries(COUNTER_NAMES.map((name, i) => [snake(name), i * 8])),
+    Object.fromEntries([
+      ...COUNTER_NAMES.map((name, i) => [snake(name), i * 8]),
+      ['recent', RECENT_OFFSET],
+    ]),
   ),
   ...values('EventKind', EventKind),
   ...values('Operation', Operation),

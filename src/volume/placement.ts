@@ -3,7 +3,7 @@
  * down to the single block, retires bad spare blocks and tries others. What it is given does the
  * I/O; nothing is published or committed here.
  */
-import { SPARE_ATTEMPTS_MAX } from '../core/limits.js';
+import { SPARE_ATTEMPTS_MAX, SPARE_RETIRED_UNPROVEN_MAX } from '../core/limits.js';
 import type { EntryCause } from '../ondisk/entry.js';
 import type { SparePool, SpareRun } from '../remap/spare-pool.js';
 
@@ -41,7 +41,10 @@ export interface PlaceFailure<T> extends PlaceOrder<T> {
 export interface PlacementResult<T> {
   readonly placed: readonly Placed<T>[];
   readonly failed: readonly PlaceFailure<T>[];
-  /** Spare blocks found bad; the pool knows, the table does not yet. */
+  /**
+   * Spare blocks found bad; the pool knows, the table does not yet. Many on a spare that has taken
+   * nothing meanwhile are not the fault of the blocks: they are not among them.
+   */
   readonly retired: readonly SpareRun[];
 }
 
@@ -81,7 +84,31 @@ class Placement<T> {
     // In order of main, and all allocated before the first is written: neighbours stay neighbours.
     const sorted = [...orders].sort((a, b) => a.start - b.start);
     await Promise.all(sorted.map((order) => this.#place(order, 1)));
-    return { placed: this.#placed, failed: this.#failed, retired: this.#retired };
+    return this.#settle();
+  }
+
+  #settle(): PlacementResult<T> {
+    const { pool } = this.#means;
+    const proven = new Set(this.#placed.map((run) => run.spareIndex));
+    const unproven = new Set(
+      this.#retired
+        .map((run) => run.spareIndex)
+        .filter((index) => {
+          const found = this.#retired.filter((run) => run.spareIndex === index).length;
+          return !proven.has(index) && found > SPARE_RETIRED_UNPROVEN_MAX;
+        }),
+    );
+    const retired = this.#retired.filter((run) => !unproven.has(run.spareIndex));
+    for (const run of this.#retired) {
+      if (unproven.has(run.spareIndex)) pool.release(run);
+      else pool.retire(run);
+    }
+    const failed = this.#failed.map((failure) =>
+      failure.reason === 'exhausted' && unproven.size > 0
+        ? { ...failure, reason: 'refused' as const }
+        : failure,
+    );
+    return { placed: this.#placed, failed, retired };
   }
 
   async #place(order: PlaceOrder<T>, attempt: number): Promise<void> {
@@ -115,7 +142,7 @@ class Placement<T> {
         this.#placed.push({ ...part, ...target });
         return;
       case 'spare-bad':
-        this.#means.pool.retire(target);
+        // It stays taken, so that it is not tried again; `#settle` says what becomes of it.
         this.#retired.push(target);
         return this.#again(part, attempt);
       case 'spare-gone':
@@ -133,12 +160,13 @@ class Placement<T> {
     this.#failed.push({ ...part, reason: 'exhausted' });
   }
 
-  /** One write, tried again while the cause is transient or the source may yet be read. */
+  /** One write, tried again while the cause is transient, or may be: a single bad block. */
   async #persist(part: PlaceOrder<T>, target: Target): Promise<WriteOutcome> {
     let outcome = await this.#means.write(part, target);
     for (const delay of RETRY_DELAYS_MS) {
-      const lastHope = outcome === 'source-bad' && target.count <= this.#means.blockSectors;
-      if (outcome !== 'transient' && !lastHope) break;
+      const single = target.count <= this.#means.blockSectors;
+      const bad = outcome === 'source-bad' || outcome === 'spare-bad';
+      if (outcome !== 'transient' && !(bad && single)) break;
       await this.#means.sleepMs(delay);
       outcome = await this.#means.write(part, target);
     }

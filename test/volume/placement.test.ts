@@ -13,6 +13,8 @@ import {
 } from '../../src/volume/placement.js';
 
 const MIB = 1024 * 1024;
+/** Of one block: the first, and one after each delay. */
+const TRIES = 4;
 const layout = layoutOf(8 * MIB, 512);
 const firstBlock = layout.groupAt(0).firstBlock;
 
@@ -136,11 +138,29 @@ t.test('a spare that is gone is left for the next one', async (t) => {
 });
 
 t.test('gives up after a number of bad blocks, and retires just those', async (t) => {
+  const w = world((_, { start }) => (start === 100 ? 'spare-bad' : 'done'));
+  const result = await place([order(100, 1), order(200, 1)], w);
+  t.equal(w.writes.length, 1 + TRIES * SPARE_ATTEMPTS_MAX);
+  t.equal(result.retired.length, SPARE_ATTEMPTS_MAX);
+  t.equal(w.pool.totals()[0]?.retiredSectors, SPARE_ATTEMPTS_MAX);
+  t.equal(result.failed[0]?.reason, 'exhausted');
+});
+
+t.test('a spare that takes nothing at all loses none of its blocks', async (t) => {
   const w = world(() => 'spare-bad');
   const result = await place([order(100, 1)], w);
-  t.equal(w.writes.length, SPARE_ATTEMPTS_MAX);
-  t.equal(result.retired.length, SPARE_ATTEMPTS_MAX);
-  t.equal(result.failed[0]?.reason, 'exhausted');
+  t.equal(w.writes.length, TRIES * SPARE_ATTEMPTS_MAX);
+  t.same(result.retired, []);
+  t.match(w.pool.totals()[0], { retiredSectors: 0, freeSectors: layout.dataSectors });
+  t.equal(result.failed[0]?.reason, 'refused');
+});
+
+t.test('a spare block that takes the data at the second try is not retired', async (t) => {
+  let tries = 0;
+  const w = world(() => (++tries === 1 ? 'spare-bad' : 'done'));
+  const result = await place([order(100, 1)], w);
+  t.equal(result.placed[0]?.spareStart, firstBlock);
+  t.same(result.retired, []);
 });
 
 t.test('no space is not a bad block', async (t) => {
