@@ -2,7 +2,7 @@
 # Installs whatever building, testing and the demo need, and nothing that is there already.
 #
 #   scripts/setup.sh            all of that
-#   scripts/setup.sh qemu-10    QEMU 10, unpacked into .cache; guest cases ask for it
+#   scripts/setup.sh PART       what some guest cases ask for: qemu-10 or boot-loaders, into .cache
 #
 #   VHOST_USER_REMAP_CACHE=DIR   share downloads between clones
 #   LIBVHOST_USER_DIR=DIR        use this copy of libvhost-user instead of Debian's
@@ -173,13 +173,20 @@ fill_guest_kernel() {
   dpkg-deb -f "$package"_*.deb Package Version | sed 's/.*: //' | paste -sd ' ' >"$into/VERSION"
 }
 
-# QEMU of bookworm-backports, with the libraries it needs that are not installed.
-fill_qemu_10() {
-  local into=$1 archive suite=bookworm-backports
-  say "downloading QEMU 10 from $suite (15 MB)"
+# unpack SUITE PACKAGE...: into this folder, with all they depend on that is not installed.
+unpack() {
+  local archive
   run private_apt -y -o Debug::NoLocking=1 --no-install-recommends --download-only \
-    -t "$suite" install qemu-system-x86
+    -t "$1" install "${@:2}"
   for archive in "$cache"/apt/cache/archives/*.deb; do run dpkg-deb -x "$archive" .; done
+  mkdir -p usr/lib
+  [[ ! -d lib ]] || cp -a lib/. usr/lib
+}
+
+fill_qemu_10() {
+  local into=$1 suite=bookworm-backports
+  say "downloading QEMU 10 from $suite (15 MB)"
+  unpack "$suite" qemu-system-x86
   mkdir -p "$into"/usr/{bin,share,lib}
   run cp usr/bin/qemu-system-x86_64 "$into/usr/bin"
   run cp -a usr/share/{qemu,seabios} "$into/usr/share"
@@ -195,6 +202,24 @@ EOF
   "$into/qemu-system-x86_64" --version >version 2>>"$log" ||
     die "QEMU of $suite does not run here (whole log: $log)."
   head -n 1 version >"$into/VERSION"
+}
+
+# Boot loaders that the guest case of their name puts on its disk, and firmware.
+fill_boot_loaders() {
+  local into=$1 modules=(ext2 part_msdos normal linux echo test serial terminal terminfo
+    read configfile loadenv hashsum gcry_sha256)
+  say 'downloading boot loaders and firmware (17 MB)'
+  unpack bookworm grub-common grub-pc-bin grub-efi-amd64-bin mtools ovmf u-boot-qemu
+  local -x LD_LIBRARY_PATH=$PWD/usr/lib/x86_64-linux-gnu
+  local mkimage=(usr/bin/grub-mkimage -p '(,msdos2)/')
+  run "${mkimage[@]}" -d usr/lib/grub/i386-pc -O i386-pc -o "$into/core.img" biosdisk "${modules[@]}"
+  run cp usr/lib/grub/i386-pc/boot.img "$into"
+  run "${mkimage[@]}" -d usr/lib/grub/x86_64-efi -O x86_64-efi -o grub.efi "${modules[@]}"
+  run usr/bin/mformat -i "$into/esp.img" -C -T 8192 -h 16 -s 32 ::
+  run usr/bin/mmd -i "$into/esp.img" ::/EFI ::/EFI/BOOT
+  run usr/bin/mcopy -i "$into/esp.img" grub.efi ::/EFI/BOOT/BOOTX64.EFI
+  run cp usr/share/ovmf/OVMF.fd usr/lib/u-boot/qemu-x86/u-boot.rom "$into"
+  ls "$cache/apt/cache/archives" | grep '\.deb$' >"$into/VERSION"
 }
 
 private_apt_cache() {
@@ -216,9 +241,15 @@ exec 9>"$cache/setup.lock"
 command -v flock >/dev/null && flock 9
 : >"$log"
 if (($# > 0)); then
-  [[ $* == qemu-10 ]] || die "it takes no argument but qemu-10."
-  suites=('deb bookworm' 'deb bookworm-backports')
-  provide qemu-10 fill_qemu_10
+  suites=('deb bookworm')
+  case $* in
+    qemu-10)
+      suites+=('deb bookworm-backports')
+      provide qemu-10 fill_qemu_10
+      ;;
+    boot-loaders) provide boot-loaders fill_boot_loaders ;;
+    *) die 'it takes qemu-10 or boot-loaders, or nothing.' ;;
+  esac
 else
   check_node
   install_packages

@@ -1,4 +1,5 @@
 import type { DiagnosisKind } from './diagnose.js';
+import type { Part } from './parts.js';
 import type { QemuVersion } from './qemu-program.js';
 import type { GuestOptions, Vm, VmOptions } from './vm.js';
 
@@ -10,6 +11,10 @@ export interface VmCase extends VmOptions, Omit<GuestOptions, 'script' | 'qemu' 
   readonly inSuite?: readonly QemuVersion[];
   /** QEMUs it can run under: all of them unless said. */
   readonly qemus?: readonly QemuVersion[];
+  /** What it needs beside a QEMU. */
+  readonly needs?: readonly Part[];
+  /** Fills the main device, before the back-end starts. */
+  readonly fill?: (vm: Vm) => unknown;
   /** Runs before the guest boots, with the back-end up. */
   readonly prepare?: (vm: Vm) => Promise<void>;
   /** Runs after the guest has powered off, with the back-end still up. */

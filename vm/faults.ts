@@ -5,10 +5,14 @@ import path from 'node:path';
 import type { ExtentMessage, FaultRow, RemapRow } from '../src/protocol/messages.js';
 import type { Vm } from './vm.js';
 
-/** Makes every write to these sectors fail for ever, one fault for each. */
-export async function breakSectors(vm: Vm, sectors: Iterable<number>): Promise<void> {
+/** Makes every write to these sectors fail for ever, one fault for each; or every read. */
+export async function breakSectors(
+  vm: Vm,
+  sectors: Iterable<number>,
+  kind: 'write-error' | 'read-error' = 'write-error',
+): Promise<void> {
   const file = path.join(vm.dir, 'faults.txt');
-  writeFileSync(file, [...sectors].map((lba) => `write-error ${lba} 1\n`).join(''));
+  writeFileSync(file, [...sectors].map((lba) => `${kind} ${lba} 1\n`).join(''));
   await vm.remapctl.run('inject', 'add', `--from=${file}`);
 }
 

@@ -29,6 +29,7 @@ export async function runCase(
   const vm = new Vm({ ...vmCase, ...(options.backEnd && { backEnd: options.backEnd }) });
   let report = '';
   try {
+    vmCase.fill?.(vm);
     await vm.startBackEnd();
     await vmCase.prepare?.(vm);
     await runScript(vm, name, vmCase, options);

@@ -10,3 +10,5 @@ export const daemonProgram = inRoot('dist/src/daemon/main.js');
 export const remapctlProgram = inRoot('dist/src/cli/main.js');
 export const guestKernel = inRoot('.cache/guest/vmlinuz');
 export const guestInitrd = inRoot('.cache/guest/initrd');
+/** Without the programs that cases use. */
+export const smallGuestInitrd = inRoot('.cache/guest/initrd-small');

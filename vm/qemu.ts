@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
 import path from 'node:path';
+import { type Firmware, firmwareArguments } from './firmware.js';
 import { parseGuestLine } from './guest-channel.js';
 import { guestInitrd, guestKernel, inRoot } from './paths.js';
 import { Program } from './program.js';
@@ -16,9 +17,11 @@ export interface QemuOptions {
   /** False shows what a guest without shared memory looks like. */
   readonly sharedMemory: boolean;
   /** File that the guest runs. */
-  readonly script: string;
+  readonly script?: string | undefined;
   /** File that receives the kernel's messages. */
   readonly console: string;
+  /** Boots from the disk; by -kernel without. */
+  readonly firmware?: Firmware | undefined;
   /** Socket of the back-end; no disk without it. */
   readonly socketPath?: string;
   /** QEMU listens on that socket, and the back-end connects. */
@@ -33,26 +36,33 @@ export interface QemuOptions {
 /** One thread for all CPUs: with several, QEMU 7.2 now and then crashes while a guest boots. */
 const TCG = 'tcg,thread=single';
 
+const DIRECT_BOOT = [
+  ...['-kernel', guestKernel, '-initrd', guestInitrd],
+  ...['-append', 'console=ttyS0 quiet panic=-1'],
+];
+
 export function qemuArguments(options: QemuOptions): string[] {
   const memory = `${options.memoryMiB}M`;
   const shared = ['-object', `memory-backend-memfd,id=mem,size=${memory},share=on`];
+  const firmware = options.firmware && firmwareArguments(options.firmware);
+  const machine = firmware?.machine ?? 'q35';
+  const ports = { console: `file:${options.console}`, stdio: 'stdio' };
   const disk = (socketPath: string) => [
     ...[
       '-chardev',
       `socket,id=disk,path=${socketPath},${options.listens ? 'server=on' : 'reconnect=1'}`,
     ],
-    ...['-device', 'vhost-user-blk-pci,chardev=disk'],
+    ...['-device', ['vhost-user-blk-pci,chardev=disk', firmware?.disk].filter(Boolean).join()],
   ];
   return [
-    ...['-machine', options.sharedMemory ? 'q35,memory-backend=mem' : 'q35'],
+    ...['-machine', options.sharedMemory ? `${machine},memory-backend=mem` : machine],
     ...['-accel', options.accelerator === 'kvm' ? 'kvm' : TCG],
     ...['-cpu', 'max', '-smp', String(options.vcpus), '-m', memory],
     ...(options.sharedMemory ? shared : []),
     ...['-nodefaults', '-display', 'none', ...(options.reboots ? [] : ['-no-reboot'])],
-    ...['-kernel', guestKernel, '-initrd', guestInitrd],
-    ...['-append', 'console=ttyS0 quiet panic=-1'],
-    ...['-serial', `file:${options.console}`, '-serial', 'stdio'],
-    ...['-fw_cfg', `name=opt/case,file=${options.script}`],
+    ...(firmware?.bios ?? DIRECT_BOOT),
+    ...(firmware?.serial ?? ['console', 'stdio']).flatMap((port) => ['-serial', ports[port]]),
+    ...(options.script === undefined ? [] : ['-fw_cfg', `name=opt/case,file=${options.script}`]),
     ...(options.socketPath === undefined ? [] : disk(options.socketPath)),
     ...(options.qmpPath === undefined
       ? []

@@ -4,7 +4,8 @@ import type { BackEndKind } from './back-end.js';
 import { cases } from './cases/index.js';
 import type { GuestEvent } from './guest-channel.js';
 import { runCase } from './harness.js';
-import { missingQemu, type QemuVersion } from './qemu-program.js';
+import { missingPart, type Part } from './parts.js';
+import { partsOfQemu } from './qemu-program.js';
 import { chooseRuns, QEMU_CHOICES, type Run } from './runs.js';
 
 const BACK_ENDS: readonly BackEndKind[] = ['vhost-user-remap', 'qemu-storage-daemon'];
@@ -50,16 +51,17 @@ const show = (event: GuestEvent): void => {
   if (event.kind === 'host') console.log(`    host: ${event.name} ${event.args.join(' ')}`);
 };
 
-/** Asked once for each QEMU, before its first case. */
-const missing = new Map<QemuVersion, string | undefined>();
+const skipped = new Set<Part>();
 
-async function canRun({ qemu }: Run): Promise<boolean> {
-  if (!missing.has(qemu)) {
-    missing.set(qemu, await missingQemu(qemu));
-    const reason = missing.get(qemu);
-    if (reason !== undefined) console.log(`SKIP ${reason}`);
+async function canRun({ qemu, vmCase }: Run): Promise<boolean> {
+  for (const part of [...partsOfQemu(qemu), ...(vmCase.needs ?? [])]) {
+    const reason = await missingPart(part);
+    if (reason === undefined) continue;
+    if (!skipped.has(part)) console.log(`SKIP ${reason}`);
+    skipped.add(part);
+    return false;
   }
-  return missing.get(qemu) === undefined;
+  return true;
 }
 
 process.once('SIGINT', () => process.exit(130));

@@ -4,12 +4,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { BackEnd, type BackEndKind } from './back-end.js';
 import { type Diagnosis, diagnose } from './diagnose.js';
+import type { Firmware } from './firmware.js';
 import { answerLine, type GuestEvent, parseGuestLine } from './guest-channel.js';
 import { describeEnding, Program, rejectAfter } from './program.js';
 import { type Accelerator, accelerator, qemuArguments } from './qemu.js';
 import { type QemuVersion, qemuProgram } from './qemu-program.js';
 import { Qmp } from './qmp.js';
 import { Remapctl } from './remapctl.js';
+import { UBoot } from './u-boot.js';
 
 /** Runs on the host while the guest waits; a string it returns is the guest's answer. */
 export type HostStep = (vm: Vm, ...args: string[]) => Promise<unknown>;
@@ -35,6 +37,8 @@ export interface GuestOptions {
   readonly vcpus?: number;
   readonly memoryMiB?: number;
   readonly sharedMemory?: boolean;
+  /** Boots from the disk through it; by QEMU's -kernel without. */
+  readonly firmware?: Firmware;
   /** The guest may reset: its script runs again. */
   readonly reboots?: boolean;
   /** The guest starts without the disk, which the case plugs in. */
@@ -42,6 +46,8 @@ export interface GuestOptions {
   readonly qemuOptions?: readonly string[];
   /** What the script may ask for with `host NAME ARG...`. */
   readonly steps?: Readonly<Record<string, HostStep>>;
+  /** In place of a script: what U-Boot is told to do. */
+  readonly commands?: (vm: Vm, uBoot: UBoot) => Promise<void>;
   readonly timeoutMs?: number;
   readonly onEvent?: (event: GuestEvent) => void;
 }
@@ -133,7 +139,7 @@ export class Vm {
     const qemu = this.#startQemu(guest, await accelerator());
     try {
       const code = await Promise.race([
-        this.#follow(qemu, guest),
+        guest.commands ? this.#command(qemu, guest.commands) : this.#follow(qemu, guest),
         new Promise<never>((_, reject) => {
           this.#onDiagnosis = (found) => reject(new GuestFailure(found.sentence, found));
         }),
@@ -178,8 +184,9 @@ export class Vm {
       vcpus: guest.vcpus ?? 1,
       memoryMiB: guest.memoryMiB ?? 512,
       sharedMemory: guest.sharedMemory ?? true,
-      script: guest.script,
+      script: guest.commands ? undefined : guest.script,
       console: this.#consolePath,
+      firmware: guest.firmware,
       ...(!guest.diskless && { socketPath: this.socketPath }),
       listens: this.#options.connects ?? false,
       reboots: guest.reboots ?? false,
@@ -219,6 +226,13 @@ export class Vm {
         reject,
       );
     });
+  }
+
+  /** Resolves with 0 once all is done; a reset ends QEMU. */
+  async #command(qemu: Program, commands: NonNullable<GuestOptions['commands']>): Promise<number> {
+    await commands(this, await UBoot.start(qemu));
+    qemu.send('reset');
+    return 0;
   }
 
   async #answer(

@@ -26,3 +26,19 @@ t.test('without shared memory, and without a disk', (t) => {
   t.notMatch(line, /share=on|memory-backend|vhost-user/);
   t.end();
 });
+
+t.test('firmware boots from the disk, and nothing else does', (t) => {
+  const seabios = qemuArguments({ ...options, firmware: 'seabios' }).join(' ');
+  t.match(seabios, /vhost-user-blk-pci,chardev=disk,bootindex=0/);
+  t.notMatch(seabios, /-kernel|-initrd|-append|-bios/);
+  const ovmf = qemuArguments({ ...options, firmware: 'ovmf' }).join(' ');
+  t.match(ovmf, /-bios \S+\/OVMF\.fd/);
+  t.match(ovmf, /bootindex=0,disable-legacy=on/);
+  t.match(ovmf, /-serial file:\/a\/console\.log -serial stdio/);
+  t.notMatch(ovmf, /-kernel/);
+  const uBoot = qemuArguments({ ...options, firmware: 'u-boot', script: undefined }).join(' ');
+  t.match(uBoot, /-machine pc,memory-backend=mem /);
+  t.match(uBoot, /-serial stdio -serial file:\/a\/console\.log/);
+  t.notMatch(uBoot, /-kernel|opt\/case/);
+  t.end();
+});

@@ -1,5 +1,8 @@
 import type { VmCase } from '../case.js';
 import { vmCase as boot } from './boot/case.js';
+import { vmCase as bootBios } from './boot-bios/case.js';
+import { vmCase as bootRemapped } from './boot-remapped/case.js';
+import { vmCase as bootUefi } from './boot-uefi/case.js';
 import { vmCase as ext4BadSuperblock } from './ext4-bad-superblock/case.js';
 import { vmCase as fioWriteErrors } from './fio-write-errors/case.js';
 import { vmCase as hotPlug } from './hot-plug/case.js';
@@ -7,10 +10,15 @@ import { vmCase as killBackend } from './kill-backend/case.js';
 import { vmCase as notShared } from './not-shared/case.js';
 import { vmCase as restartTwoQueues } from './restart-two-queues/case.js';
 import { vmCase as tooFewQueues } from './too-few-queues/case.js';
+import { vmCase as uBoot } from './u-boot/case.js';
 
 /** All short cases, by the name of their folder: `npm test` runs them in this order. */
 export const cases: Readonly<Record<string, VmCase>> = {
   boot,
+  'boot-bios': bootBios,
+  'boot-remapped': bootRemapped,
+  'boot-uefi': bootUefi,
+  'u-boot': uBoot,
   'not-shared': notShared,
   'too-few-queues': tooFewQueues,
   'ext4-bad-superblock': ext4BadSuperblock,

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds .cache/guest/initrd: busybox, the programs cases use with their libraries, the kernel's
-# virtio modules, and vm/guest/init. Does nothing when it is newer than all of them.
+# Builds .cache/guest/initrd-small: busybox, the kernel's virtio modules, and vm/guest/init; and
+# .cache/guest/initrd: the programs cases use and their libraries as well. Does nothing when they
+# are newer than all of that.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,7 +12,8 @@ inputs=(vm/guest/build.sh vm/guest/init vm/guest/steps.sh "$kernel/VERSION" /bin
   /etc/mke2fs.conf "${programs[@]}")
 
 stamp=$(stat -L -c '%n %s %Y' "${inputs[@]}")
-[[ -e $image/initrd && $stamp == "$(cat "$image/stamp" 2>/dev/null)" ]] && exit 0
+[[ -e $image/initrd && -e $image/initrd-small ]] &&
+  [[ $stamp == "$(cat "$image/stamp" 2>/dev/null)" ]] && exit 0
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,14 +26,20 @@ libraries() {
   ldd "$@" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p; s/^\s*\(\/[^ :]*\) (.*/\1/p' | sort -u
 }
 
+pack() {
+  (cd "$root" && find . -print0 | LC_ALL=C sort -z | cpio --null --quiet -o -H newc) >"$work/$1"
+  mv "$work/$1" "$image/$1"
+}
+
 cp /bin/busybox "$root/bin"
-cp -L "${programs[@]}" "$root/sbin"
-libraries "${programs[@]}" | while read -r library; do cp -L --parents "$library" "$root"; done
 cp "$kernel"/modules/*.ko "$root/modules"
-cp --parents /etc/mke2fs.conf "$root"
 cp vm/guest/init vm/guest/steps.sh "$root"
 chmod +x "$root/init"
-(cd "$root" && find . -print0 | LC_ALL=C sort -z | cpio --null --quiet -o -H newc) >"$work/initrd"
-mv "$work/initrd" "$image/initrd"
+pack initrd-small
+
+cp -L "${programs[@]}" "$root/sbin"
+libraries "${programs[@]}" | while read -r library; do cp -L --parents "$library" "$root"; done
+cp --parents /etc/mke2fs.conf "$root"
+pack initrd
 cp "$kernel/vmlinuz" "$image/vmlinuz"
 echo "$stamp" >"$image/stamp"

@@ -70,3 +70,18 @@ wait_for_no_disk() {
   done
   fail 'the disk is still there'
 }
+
+# expect_boot_from_disk PLATFORM: this kernel came from a disk of vm/boot-disk.ts, through the
+# firmware GRUB calls PLATFORM; what GRUB read there was whole, and what it wrote is there.
+expect_boot_from_disk() {
+  step 'the kernel, its command line and the data that GRUB read are those of the disk'
+  grep -q 'boot.data=whole' /proc/cmdline || fail "GRUB read other data: $(cat /proc/cmdline)"
+  host token
+  grep -q "boot.token=$answer" /proc/cmdline || fail "another token: $(cat /proc/cmdline)"
+  wait_for_disk
+  mount -t ext4 -o ro ${disk}2 /mnt
+  (cd /mnt && sha256sum -c sums) || fail 'Linux reads other data'
+  grep -q "written_by=grub-$1" /mnt/grubenv || fail 'what GRUB wrote is not there'
+  umount /mnt
+  expect_no_kernel_errors
+}

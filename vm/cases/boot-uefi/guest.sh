@@ -1,0 +1,1 @@
+expect_boot_from_disk efi
