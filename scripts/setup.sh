@@ -204,7 +204,7 @@ EOF
   head -n 1 version >"$into/VERSION"
 }
 
-# Boot loaders that the guest case of their name puts on its disk, and firmware.
+# GRUB as vm/boot-disk.ts puts it on a disk, and the firmware of vm/firmware.ts.
 fill_boot_loaders() {
   local into=$1 modules=(ext2 part_msdos normal linux echo test serial terminal terminfo
     read configfile loadenv hashsum gcry_sha256)
@@ -212,7 +212,8 @@ fill_boot_loaders() {
   unpack bookworm grub-common grub-pc-bin grub-efi-amd64-bin mtools ovmf u-boot-qemu
   local -x LD_LIBRARY_PATH=$PWD/usr/lib/x86_64-linux-gnu
   local mkimage=(usr/bin/grub-mkimage -p '(,msdos2)/')
-  run "${mkimage[@]}" -d usr/lib/grub/i386-pc -O i386-pc -o "$into/core.img" biosdisk "${modules[@]}"
+  run "${mkimage[@]}" -d usr/lib/grub/i386-pc -O i386-pc -o "$into/core.img" \
+    biosdisk "${modules[@]}"
   run cp usr/lib/grub/i386-pc/boot.img "$into"
   run "${mkimage[@]}" -d usr/lib/grub/x86_64-efi -O x86_64-efi -o grub.efi "${modules[@]}"
   run usr/bin/mformat -i "$into/esp.img" -C -T 8192 -h 16 -s 32 ::

@@ -12,8 +12,8 @@ interface Arguments {
 }
 
 /**
- * OVMF and U-Boot take a device that is both by its legacy face, which vhost-user has not; and U-Boot
- * for PCs finds no virtio on q35.
+ * OVMF and U-Boot take a device that is both by its legacy face, which vhost-user has not; and
+ * U-Boot for PCs finds no virtio on q35.
  */
 const ARGUMENTS: Readonly<Record<Firmware, Arguments>> = {
   seabios: { machine: 'q35', bios: [], disk: 'bootindex=0', serial: ['console', 'stdio'] },
