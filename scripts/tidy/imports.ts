@@ -16,7 +16,9 @@ const LAYERS: readonly (readonly string[])[] = [
 ];
 
 /** The admin program talks to a daemon, or to devices; it never holds a volume. */
-const CLI_SEES = ['cli', 'core', 'ondisk', 'protocol', 'device', 'metadata', 'discovery'];
+const CLI_SEES = [
+  ...['cli', 'core', 'ondisk', 'protocol', 'device', 'metadata', 'remap', 'discovery'],
+];
 
 /** Folders of pure decisions: no module of Node that does I/O. */
 const PURE = ['ondisk', 'remap'];

@@ -22,7 +22,7 @@ export async function readList<T>(
   terminal: Terminal,
   parseLine: (words: readonly string[]) => T,
 ): Promise<T[]> {
-  const text = path === '-' ? await terminal.readStdin() : await readText(path);
+  const text = await readText(path, terminal);
   const rows: T[] = [];
   for (const [index, line] of text.split('\n').entries()) {
     const words = line
@@ -41,7 +41,9 @@ export async function readList<T>(
   return rows;
 }
 
-async function readText(path: string): Promise<string> {
+/** All of a file, or of standard input for '-'. Throws USAGE. */
+export async function readText(path: string, terminal: Terminal): Promise<string> {
+  if (path === '-') return terminal.readStdin();
   try {
     return await readFile(path, 'utf8');
   } catch (e) {

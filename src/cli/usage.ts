@@ -18,7 +18,8 @@ Look after volumes of vhost-user-remap.
 ${COMMANDS.map((c) => `  ${c.verb.padEnd(width)}  ${c.summary}\n`).join('')}
 ${SOCKET_HELP}${GLOBAL_HELP}  --version               print the version
 
-create, discover, inspect and check work on devices; the others talk to a running back-end.
+create, discover, inspect, check, export and import work on devices; the others talk to a running
+back-end.
 Exit status: 0 done, 1 failed, 2 bad usage, 3 done but degraded. See remapctl(1).
 `;
 

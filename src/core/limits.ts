@@ -46,7 +46,7 @@ export const QUEUES_DEFAULT = 16;
 /** VHOST_USER_VRING_IDX_MASK is 8 bits wide; 64 queues serve every guest QEMU 10 can run well. */
 export const QUEUES_MAX = 64;
 
-/** Extents moved under one range lock and in one commit by `remap add` and `remap remove`. */
+/** Extents in one commit of `remap add`, `remap remove` (under one range lock) and `import`. */
 export const MOVE_BATCH_EXTENTS = 1024;
 
 /** Largest run moved at once, sectors: 1 MiB of bounce buffer. */

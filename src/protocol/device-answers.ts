@@ -220,3 +220,47 @@ export const discoverAnswerSchema = z.object({
   ),
 });
 export type DiscoverAnswer = z.infer<typeof discoverAnswerSchema>;
+
+/* export/1 ------------------------------------------------------------------------------------ */
+
+/** An extent of the table; sectors. */
+export const mapRowSchema = z.object({
+  kind: z.enum(['remapped', 'pending', 'retired']),
+  /** Sector of main; of the spare when retired. */
+  lba: counter,
+  count: z.number().int().positive(),
+  /** null when pending. */
+  spare: counter.nullable(),
+  /** null unless remapped. */
+  spareLba: counter.nullable(),
+  cause: z.enum(['write-error', 'read-error', 'verify-error', 'administrator', 'prediction']),
+  evidence: counter,
+  time: z.iso.datetime(),
+});
+
+export const exportAnswerSchema = z.object({
+  schema: z.literal('export/1'),
+  name: z.string(),
+  uuid: z.string(),
+  generation: counter,
+  sizeSectors: counter,
+  logicalBlockSize: counter,
+  rows: z.array(mapRowSchema),
+});
+export type ExportAnswer = z.infer<typeof exportAnswerSchema>;
+
+/* import/1 ------------------------------------------------------------------------------------ */
+
+export const importAnswerSchema = z.object({
+  schema: z.literal('import/1'),
+  /** `planned` with --dry-run: nothing was written. */
+  state: z.enum(['imported', 'planned']),
+  /** Sectors of whole blocks that the file names. */
+  requested: counter,
+  /** Sectors that are pending since. */
+  added: counter,
+  /** Sectors that were pending or remapped before. */
+  known: counter,
+  generation: counter,
+});
+export type ImportAnswer = z.infer<typeof importAnswerSchema>;

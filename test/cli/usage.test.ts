@@ -26,6 +26,8 @@ Look after volumes of vhost-user-remap.
   discover      find volumes and tell whose each device is; never writes
   inspect       show what the metadata on a spare says; never writes
   check         check the metadata on all spares of a volume
+  export        write the remap table for other programs; never changes it
+  import        put sectors that cannot be read on record as pending
   status        show what a running back-end serves, and how well
   resize        make the volume as long as its main device has become
   remap list    list remapped extents and pending sectors
@@ -40,7 +42,8 @@ Look after volumes of vhost-user-remap.
   --help                  this text
   --version               print the version
 
-create, discover, inspect and check work on devices; the others talk to a running back-end.
+create, discover, inspect, check, export and import work on devices; the others talk to a running
+back-end.
 Exit status: 0 done, 1 failed, 2 bad usage, 3 done but degraded. See remapctl(1).
 `;
 
@@ -51,6 +54,11 @@ const SOCKET = `\
 const GLOBAL = `\
   --json                  answer in one line of JSON
   --help                  this text
+`;
+
+const FORMATS = `\
+  --format=FORMAT   json (the default), csv, badblocks, or ddrescue for its mapfile
+  --block-size=N    of badblocks, bytes; it has to be told, for the lists do not say
 `;
 
 const VERBS: Readonly<Record<string, string>> = {
@@ -92,6 +100,29 @@ Check the metadata on all spares of a volume.
   --volume=UUID  the volume to rebuild, where blocks of several stand on the spares
 Where --rebuild would help, the check without it says what would be written.
 Exit status 3 when something is wrong and the volume can be served, 1 when it cannot.
+
+${GLOBAL}`,
+  export: `Usage: remapctl export SPARE... [--format=FORMAT] [OPTION]...
+
+Write the remap table for other programs; never changes it.
+
+${FORMATS}\
+  --view=VIEW       of badblocks and ddrescue: guest (what the guest cannot read; the default) or
+                    media (where main failed, remapped or not)
+  --output=FILE     a new file; by default standard output
+All spares of the volume are to be named. What was committed last is written, also while a
+back-end runs.
+
+${GLOBAL}`,
+  import: `Usage: remapctl import SPARE... --from=FILE [--format=FORMAT] [OPTION]...
+
+Put sectors that cannot be read on record as pending.
+
+${FORMATS}\
+  --from=FILE       the list; - is standard input
+  --dry-run         say what would be written, and write nothing
+A read of a pending sector is tried and moves it to a spare if it succeeds; a write to it goes to
+a spare at once. Sectors that are remapped already stay as they are. No back-end may run.
 
 ${GLOBAL}`,
   status: `Usage: remapctl status

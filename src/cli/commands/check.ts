@@ -8,12 +8,11 @@ import { checkSpares } from '../../metadata/check.js';
 import { nameOf, requireWholeBlocks } from '../../metadata/format.js';
 import { writeRebuilt } from '../../metadata/rebuild.js';
 import { planOf, type RebuildPlan, surveySpares } from '../../metadata/survey.js';
+import { SPARES_MAX } from '../../ondisk/config.js';
 import { type CheckAnswer, checkAnswerSchema } from '../../protocol/device-answers.js';
 import { type Command, EXIT, type ExitStatus, type Invocation } from '../command.js';
 import { plural, printable } from '../render.js';
 import { shellWord } from '../status-view.js';
-
-const SPARES_MAX = 8;
 
 export const checkCommand: Command = {
   verb: 'check',

@@ -2,6 +2,8 @@ import type { Command } from '../command.js';
 import { checkCommand } from './check.js';
 import { createCommand } from './create.js';
 import { discoverCommand } from './discover.js';
+import { exportCommand } from './export.js';
+import { importCommand } from './import.js';
 import { injectAddCommand, injectClearCommand, injectListCommand } from './inject.js';
 import { inspectCommand } from './inspect.js';
 import { remapAddCommand, remapListCommand, remapRemoveCommand } from './remap.js';
@@ -14,6 +16,8 @@ export const COMMANDS: readonly Command[] = [
   discoverCommand,
   inspectCommand,
   checkCommand,
+  exportCommand,
+  importCommand,
   statusCommand,
   resizeCommand,
   remapListCommand,
