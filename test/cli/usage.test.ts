@@ -173,6 +173,8 @@ Plan failures of a device, for tests and demonstrations.
   --count=N         sectors
   --times=N         how many I/Os to hit; without it every one
   --delay-ms=N      how long slow takes, by default 1000
+  --errno=NAME      what an error is, by default EIO; ENODEV, ENOSPC, ETIMEDOUT, ...
+  --percent=P       how many of the I/Os it meets a rule hits, by default 100; 0.0001 to 100
   --device=DEVICE   main (default), spare, or spare1 to spare7 for further spares
   --from=FILE       many at once: lines "KIND LBA COUNT [TIMES]", # starts a comment, - is stdin
 The back-end must run with --allow-fault-injection.
