@@ -17,8 +17,8 @@ export interface VmCase extends VmOptions, Omit<GuestOptions, 'script' | 'qemu' 
   readonly fill?: (vm: Vm) => unknown;
   /** Runs before the guest boots, with the back-end up. */
   readonly prepare?: (vm: Vm) => Promise<void>;
-  /** Runs after the guest has powered off, with the back-end still up. */
-  readonly verify?: (vm: Vm) => Promise<void>;
+  /** Runs after the guest has powered off, with the back-end still up; may tell what it counted. */
+  readonly verify?: (vm: Vm) => Promise<unknown>;
   /** The case passes when the guest fails for this reason, and in no other way. */
   readonly fails?: DiagnosisKind;
 }

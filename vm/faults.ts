@@ -16,6 +16,18 @@ export async function breakSectors(
   await vm.remapctl.run('inject', 'add', `--from=${file}`);
 }
 
+/** I/O that touches one of the extents that begin here takes so long. */
+export async function slowSectors(
+  vm: Vm,
+  starts: Iterable<number>,
+  count: number,
+  delayMs: number,
+): Promise<void> {
+  const file = path.join(vm.dir, 'slow.txt');
+  writeFileSync(file, [...starts].map((lba) => `slow ${lba} ${count}\n`).join(''));
+  await vm.remapctl.run('inject', 'add', `--from=${file}`, `--delay-ms=${delayMs}`);
+}
+
 /** Distinct sectors below `limit`. */
 export function randomSectors(count: number, limit: number): Set<number> {
   const sectors = new Set<number>();

@@ -12,6 +12,8 @@ export interface CaseResult {
   readonly seconds: number;
   /** Why it failed, with what the programs said last. */
   readonly report: string;
+  /** What a case that passed counted. */
+  readonly counted: string;
 }
 
 export interface RunOptions {
@@ -28,19 +30,27 @@ export async function runCase(
   const started = performance.now();
   const vm = new Vm({ ...vmCase, ...(options.backEnd && { backEnd: options.backEnd }) });
   let report = '';
+  let counted = '';
   try {
     vmCase.fill?.(vm);
     await vm.startBackEnd();
     await vmCase.prepare?.(vm);
     await runScript(vm, name, vmCase, options);
-    await vmCase.verify?.(vm);
+    const answer = await vmCase.verify?.(vm);
+    if (typeof answer === 'string') counted = answer;
     if (vmCase.fails === undefined) await vm.stopBackEnd();
   } catch (error) {
     report = `${error instanceof Error ? error.message : String(error)}\n${vm.evidence()}`;
   } finally {
     await vm.dispose();
   }
-  return { name, passed: report === '', seconds: (performance.now() - started) / 1000, report };
+  return {
+    name,
+    passed: report === '',
+    seconds: (performance.now() - started) / 1000,
+    report,
+    counted,
+  };
 }
 
 async function runScript(

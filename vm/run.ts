@@ -76,7 +76,8 @@ for (const run of chooseRuns(cases, positionals, qemus)) {
   });
   const verdict = result.passed ? 'ok  ' : 'FAIL';
   const under = `QEMU ${run.qemu}`.padEnd(8);
-  console.log(`${verdict} ${run.name.padEnd(22)} ${under} ${result.seconds.toFixed(1)} s`);
+  const line = `${verdict} ${run.name.padEnd(22)} ${under} ${result.seconds.toFixed(1)} s`;
+  console.log(`${line}  ${result.counted}`.trimEnd());
   if (!result.passed) console.log(result.report);
   count[result.passed ? 'passed' : 'failed'] += 1;
 }

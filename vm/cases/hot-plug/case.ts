@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import type { VmCase } from '../../case.js';
+import { rounds, roundsTimeoutMs } from '../../rounds.js';
 import type { Vm } from '../../vm.js';
 
-const ROUNDS = 3;
+const ROUNDS = rounds(3);
 /** What the back-end has open after each round. */
 let open: { fds: number; threads: number }[] = [];
 
 export const vmCase: VmCase = {
-  title: 'the disk is plugged in and pulled out while the guest runs, three times',
+  title: 'the disk is plugged in and pulled out while the guest runs',
   mainMiB: 64,
   spareMiB: 16,
   diskless: true,
+  timeoutMs: roundsTimeoutMs(ROUNDS),
   qemuOptions: ['-device', 'pcie-root-port,id=root1,chassis=1'],
   prepare: async () => {
     open = [];

@@ -2,16 +2,22 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { VolumeStatus } from '../../../src/protocol/messages.js';
 import type { VmCase } from '../../case.js';
-import { breakSectors, randomSectors } from '../../faults.js';
+import { breakSectors, randomSectors, slowSectors } from '../../faults.js';
+import { finishedOutOfOrder, type InflightEntry, inflightEntries } from '../../inflight.js';
+import { rounds, roundsTimeoutMs } from '../../rounds.js';
 import type { Vm } from '../../vm.js';
 
-const BAD_SECTORS = 200;
+const KILLS = rounds(3);
 /** fio works on the first 24 MiB. */
 const AREA_SECTORS = 49152;
+const SLOW_SECTORS = 128;
 
 let remapsSeen = 0;
+let killsOutOfOrder = 0;
+let inFlightAtKills = 0;
+let before: InflightEntry[] = [];
 
-const WRITES_AGAIN_MS = 20_000;
+const WRITES_AGAIN_MS = 60_000;
 
 /** Waits until the guest writes; what the volume looks like then. */
 async function underLoad(vm: Vm): Promise<VolumeStatus> {
@@ -24,22 +30,51 @@ async function underLoad(vm: Vm): Promise<VolumeStatus> {
   throw new Error(`the guest has not written for ${WRITES_AGAIN_MS / 1000} s`);
 }
 
+/** New bad sectors keep commits under way; slow ones let later requests overtake. */
+async function unsettle(vm: Vm, badSectors: number): Promise<void> {
+  await breakSectors(vm, randomSectors(badSectors, AREA_SECTORS));
+  const starts = randomSectors(24, AREA_SECTORS - SLOW_SECTORS);
+  await slowSectors(vm, starts, SLOW_SECTORS, 5 + Math.floor(Math.random() * 40));
+}
+
 export const vmCase: VmCase = {
-  title: 'kill -9 of the back-end under load; QEMU reconnects and nothing is lost',
+  title: 'kill -9 of the back-end with answers out of order; QEMU reconnects, nothing is lost',
   mainMiB: 64,
   spareMiB: 16,
-  prepare: (vm) => breakSectors(vm, randomSectors(BAD_SECTORS, AREA_SECTORS)),
+  timeoutMs: roundsTimeoutMs(KILLS),
+  prepare: async (vm) => {
+    remapsSeen = 0;
+    killsOutOfOrder = 0;
+    inFlightAtKills = 0;
+    before = [];
+    await unsettle(vm, 200);
+  },
   steps: {
+    kills: async () => String(KILLS),
     'kill-and-restart': async (vm) => {
-      remapsSeen = (await underLoad(vm)).remaps.sectors;
+      const { remaps } = await underLoad(vm);
+      assert.ok(remaps.sectors >= remapsSeen, `${remaps.sectors} remaps left of ${remapsSeen}`);
+      remapsSeen = remaps.sectors;
+      await sleep(Math.random() * 100);
       await vm.stopBackEnd('SIGKILL');
-      await sleep(300);
+      const left = inflightEntries(vm.qemuPid);
+      inFlightAtKills += left.filter(({ inflight }) => inflight).length;
+      if (finishedOutOfOrder(before, left)) killsOutOfOrder += 1;
+      before = left;
       await vm.startBackEnd();
+      await unsettle(vm, 20);
     },
   },
   verify: async (vm) => {
     assert.ok(remapsSeen > 0, 'some sectors were remapped before the kill');
-    const { remaps } = await vm.remapctl.status();
+    assert.ok(
+      killsOutOfOrder * 2 > KILLS,
+      `only ${killsOutOfOrder} of ${KILLS} kills met answers out of order`,
+    );
+    const { remaps, io } = await vm.remapctl.status();
     assert.ok(remaps.sectors >= remapsSeen, `${remaps.sectors} remaps left of ${remapsSeen}`);
+    assert.equal(io.errors, 0, 'the guest saw no error');
+    const mean = (inFlightAtKills / KILLS).toFixed(1);
+    return `${KILLS} kills, ${killsOutOfOrder} with answers out of order, ${mean} requests in flight`;
   },
 };
