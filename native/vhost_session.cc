@@ -64,7 +64,7 @@ VhostSession::~VhostSession() {
   log_.reset();
   sync_log();
   for (const auto& worker : workers_) worker->set_memory(std::make_shared<const MemoryMap>());
-  region_guards_.clear();
+  known_regions_.clear();
   forget_inflight();
   vu_deinit(&library_.device);
   complaints_.flush();

@@ -42,6 +42,8 @@ struct Negotiation {
 // Logged as it stands: every new user meets it.
 inline constexpr char kMemoryNotShared[] =
     "guest memory is not shared: use -object memory-backend-memfd,share=on";
+inline constexpr char kRegionPrivate[] =
+    "privately mapped guest memory is not used: set share=on on its memory backend";
 
 class VhostSession {
  public:
@@ -90,6 +92,7 @@ class VhostSession {
 
   struct Region {
     uint64_t page_size = 4096;
+    bool shared = true;
     std::optional<MemoryGuard> guard;
   };
 
@@ -122,6 +125,8 @@ class VhostSession {
   const char* check_logged(uint64_t features, uint64_t bytes) const;
   bool any_attached() const;
   std::span<const VuDevRegion> regions() const;
+  std::vector<VuDevRegion> shared_regions() const;
+  void note_region(const VhostUserMemoryRegion& region, int fd);
   void begin_memory_change(const VhostUserMsg& message);
   void end_memory_change();
   int map_inflight(VhostUserMsg* message);
@@ -146,7 +151,7 @@ class VhostSession {
   Library library_{};
   GuardOwner guard_owner_;
   std::vector<Queue> queues_;
-  std::map<uint64_t, Region> region_guards_;  // by guest address
+  std::map<uint64_t, Region> known_regions_;  // by guest address
   std::optional<MemoryGuard> inflight_guard_;
   uint16_t inflight_queue_size_ = 0;
   std::shared_ptr<LogMapping> log_;  // SET_LOG_BASE

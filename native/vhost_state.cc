@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "blk_config.h"
+#include "front_end_process.h"
 #include "shared_file.h"
 #include "vhost_session.h"
 
@@ -96,17 +97,18 @@ const char* VhostSession::check_vring_state(const VhostUserMsg& message) const {
   Rings rings;
   switch (message.request) {
     case VHOST_USER_SET_VRING_ADDR: {
-      if (regions().empty()) return kMemoryNotShared;
+      const std::vector<VuDevRegion> shared = shared_regions();
+      if (shared.empty()) return kMemoryNotShared;
       const vhost_vring_addr addresses = message.payload.addr;
-      const char* reason = locate_rings(addresses, vring.vring.num, regions(), &rings);
+      const char* reason = locate_rings(addresses, vring.vring.num, shared, &rings);
       return reason != nullptr ? reason : check_used_log(addresses, vring.vring.num, regions());
     }
     case VHOST_USER_SET_VRING_NUM: {
       if (queue.attached) return "queue is running";
       const uint32_t size = message.payload.state.num;
       // Rings that memory was taken from come back with the memory.
-      if (!queue.addressed || locate_rings(vring.vra, 1, regions(), &rings)) return nullptr;
-      return locate_rings(vring.vra, size, regions(), &rings);
+      if (!queue.addressed || locate_rings(vring.vra, 1, shared_regions(), &rings)) return nullptr;
+      return locate_rings(vring.vra, size, shared_regions(), &rings);
     }
     default:
       return queue.attached ? "queue is running" : nullptr;
@@ -132,10 +134,26 @@ std::span<const VuDevRegion> VhostSession::regions() const {
   return {library_.device.regions, library_.device.nregions};
 }
 
+std::vector<VuDevRegion> VhostSession::shared_regions() const {
+  std::vector<VuDevRegion> shared;
+  for (const VuDevRegion& r : regions()) {
+    const auto known = known_regions_.find(r.gpa);
+    if (known == known_regions_.end() || known->second.shared) shared.push_back(r);
+  }
+  return shared;
+}
+
+// Refusing a private region would keep QEMU from starting the device at all.
+void VhostSession::note_region(const VhostUserMemoryRegion& region, int fd) {
+  Region& known = known_regions_[region.guest_phys_addr];
+  known.page_size = inspect_file(fd).page_size;
+  known.shared = !maps_privately(peer_process(this->fd()), region.userspace_addr, fd);
+  if (!known.shared) complaints_.warn("%s", kRegionPrivate);
+}
+
 void VhostSession::begin_memory_change(const VhostUserMsg& message) {
   if (request_ == VHOST_USER_ADD_MEM_REG) {
-    region_guards_[message.payload.memreg.region.guest_phys_addr].page_size =
-        inspect_file(message.fds[0]).page_size;
+    note_region(message.payload.memreg.region, message.fds[0]);
     return;
   }
   // Memory goes away: nothing may be under way that uses it, on any queue, and the library must
@@ -148,20 +166,19 @@ void VhostSession::begin_memory_change(const VhostUserMsg& message) {
     ring.used = nullptr;
   }
   if (request_ == VHOST_USER_REM_MEM_REG) {
-    region_guards_.erase(message.payload.memreg.region.guest_phys_addr);
+    known_regions_.erase(message.payload.memreg.region.guest_phys_addr);
     return;
   }
-  region_guards_.clear();
+  known_regions_.clear();
   const VhostUserMemory table = message.payload.memory;
-  for (uint32_t i = 0; i < table.nregions; ++i)
-    region_guards_[table.regions[i].guest_phys_addr].page_size =
-        inspect_file(message.fds[i]).page_size;
+  for (uint32_t i = 0; i < table.nregions; ++i) note_region(table.regions[i], message.fds[i]);
 }
 
 void VhostSession::end_memory_change() {
   std::vector<MemoryRegion> map;
   for (const VuDevRegion& r : regions()) {
-    Region& region = region_guards_[r.gpa];
+    Region& region = known_regions_[r.gpa];
+    if (!region.shared) continue;
     if (!region.guard)
       region.guard.emplace(reinterpret_cast<void*>(r.mmap_addr), r.size + r.mmap_offset,
                            region.page_size, guard_owner_);
@@ -254,7 +271,7 @@ void VhostSession::sync_queue(uint16_t index) {
   Rings rings;
   const bool wanted = vring.started && queue.addressed && size != 0 &&
                       (queue.inflight == nullptr || size <= inflight_queue_size_) &&
-                      locate_rings(vring.vra, size, regions(), &rings) == nullptr;
+                      locate_rings(vring.vra, size, shared_regions(), &rings) == nullptr;
   const bool changed = queue.renew || rings != queue.rings || event_idx != queue.event_idx;
   if (queue.attached && (!wanted || changed)) detach(index);
   if (!wanted) return;
