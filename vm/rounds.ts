@@ -1,4 +1,4 @@
-/** VM_ROUNDS=N: how often a case repeats what it is about, instead of the few times of `npm test`. */
+/** VM_ROUNDS=N: how often a case repeats what it is about; `npm test` is content with a few. */
 export function rounds(few: number): number {
   const asked = process.env.VM_ROUNDS;
   if (asked === undefined) return few;

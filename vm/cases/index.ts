@@ -7,8 +7,12 @@ import { vmCase as ext4BadSuperblock } from './ext4-bad-superblock/case.js';
 import { vmCase as fioWriteErrors } from './fio-write-errors/case.js';
 import { vmCase as hotPlug } from './hot-plug/case.js';
 import { vmCase as killBackend } from './kill-backend/case.js';
+import { vmCase as memoryHotPlug } from './memory-hot-plug/case.js';
 import { vmCase as notShared } from './not-shared/case.js';
+import { vmCase as reset } from './reset/case.js';
+import { vmCase as resizeAndZeroes } from './resize-and-zeroes/case.js';
 import { vmCase as restartTwoQueues } from './restart-two-queues/case.js';
+import { vmCase as stopCont } from './stop-cont/case.js';
 import { vmCase as tooFewQueues } from './too-few-queues/case.js';
 import { vmCase as uBoot } from './u-boot/case.js';
 
@@ -26,4 +30,8 @@ export const cases: Readonly<Record<string, VmCase>> = {
   'kill-backend': killBackend,
   'restart-two-queues': restartTwoQueues,
   'hot-plug': hotPlug,
+  reset,
+  'stop-cont': stopCont,
+  'memory-hot-plug': memoryHotPlug,
+  'resize-and-zeroes': resizeAndZeroes,
 };

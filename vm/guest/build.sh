@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 
 kernel=.cache/guest-kernel
 image=.cache/guest
-programs=(/usr/sbin/mkfs.ext4 /usr/sbin/e2fsck /usr/bin/fio)
+programs=(/usr/sbin/mkfs.ext4 /usr/sbin/e2fsck /usr/sbin/blkdiscard /usr/bin/fio)
 inputs=(vm/guest/build.sh vm/guest/init vm/guest/steps.sh "$kernel/VERSION" /bin/busybox
   /etc/mke2fs.conf "${programs[@]}")
 

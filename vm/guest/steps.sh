@@ -1,4 +1,4 @@
-# What a case's script may use besides busybox, mkfs.ext4, e2fsck and fio.
+# What a case's script may use besides busybox, mkfs.ext4, e2fsck, blkdiscard and fio.
 
 disk=/dev/vda
 

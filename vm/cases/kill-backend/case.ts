@@ -75,6 +75,6 @@ export const vmCase: VmCase = {
     assert.ok(remaps.sectors >= remapsSeen, `${remaps.sectors} remaps left of ${remapsSeen}`);
     assert.equal(io.errors, 0, 'the guest saw no error');
     const mean = (inFlightAtKills / KILLS).toFixed(1);
-    return `${KILLS} kills, ${killsOutOfOrder} with answers out of order, ${mean} requests in flight`;
+    return `${KILLS} kills, ${killsOutOfOrder} with answers out of order, ${mean} in flight`;
   },
 };
