@@ -60,3 +60,18 @@ export const SPARE_RETIRED_UNPROVEN_MAX = 8;
 
 /** Other spare blocks tried for one bad block before its write is failed. */
 export const SPARE_ATTEMPTS_MAX = 16;
+
+/**
+ * How long a device may be held by somebody else before it is refused: a back-end that is on its
+ * way out needs a fraction of it.
+ */
+export const LOCK_WAIT_MS = 1000;
+/** A start is hardly later for it than the lock is free. */
+export const LOCK_RETRY_MS = 20;
+/**
+ * The same where no process that runs has it open: the I/O of one that was killed has to end, and
+ * the kernel gives up a disk's command after 30 s.
+ */
+export const LOCK_LINGER_MS = 30_000;
+/** Every process is looked at in between. */
+export const LOCK_LINGER_RETRY_MS = 200;

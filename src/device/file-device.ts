@@ -1,8 +1,15 @@
 import { type ErrorContext, RemapError } from '../core/errors.js';
+import {
+  LOCK_LINGER_MS,
+  LOCK_LINGER_RETRY_MS,
+  LOCK_RETRY_MS,
+  LOCK_WAIT_MS,
+} from '../core/limits.js';
 import { SECTOR_SIZE, type SectorCount, sectorCount } from '../core/units.js';
 import type { NativeDevice } from '../native/binding.js';
 import type { BlockDevice } from './block-device.js';
 import { type DeviceSystem, systemDevices } from './device-system.js';
+import { hasLivingHolder } from './holders.js';
 import type { DeviceIdentity } from './identity.js';
 
 export interface OpenDeviceOptions {
@@ -10,9 +17,6 @@ export interface OpenDeviceOptions {
   /** Refuse what another process holds. Only a reader that changes nothing may say false. */
   readonly exclusive: boolean;
 }
-
-const LOCK_WAIT_MS = 1000;
-const LOCK_RETRY_MS = 20;
 
 /** A main or a spare: a file, a block device, or `null:SIZE`, opened once and held. */
 export class FileDevice implements BlockDevice {
@@ -29,24 +33,27 @@ export class FileDevice implements BlockDevice {
   }
 
   /**
-   * Throws DEVICE_OPEN, or DEVICE_BUSY when somebody else holds it, and still does after a second:
-   * the kernel gives up what a process held in an io_uring some time after that process has ended.
+   * Throws DEVICE_OPEN, or DEVICE_BUSY when somebody else holds it and goes on to. What a killed
+   * process held is free only when the last of its I/O has ended: until then it could still write.
    */
   static open(
     path: string,
     options: OpenDeviceOptions,
     system: DeviceSystem = systemDevices,
   ): FileDevice {
-    const deadline = performance.now() + LOCK_WAIT_MS;
+    const begunMs = performance.now();
     for (;;) {
       try {
         return new FileDevice(system.openDevice(path, options), system);
       } catch (cause) {
         if (cause instanceof RemapError) throw cause;
         const error = openError(path, options, cause);
-        if (error.code !== 'DEVICE_BUSY' || performance.now() > deadline) throw error;
+        const waitedMs = performance.now() - begunMs;
+        if (error.code !== 'DEVICE_BUSY' || waitedMs > LOCK_LINGER_MS) throw error;
+        if (waitedMs > LOCK_WAIT_MS && hasLivingHolder(path)) throw error;
         // Waiting is all there is to do, at start and nowhere else.
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_RETRY_MS);
+        const pauseMs = waitedMs > LOCK_WAIT_MS ? LOCK_LINGER_RETRY_MS : LOCK_RETRY_MS;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
       }
     }
   }

@@ -1,10 +1,22 @@
-import { chmodSync, readFileSync, symlinkSync, truncateSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  truncateSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { isRemapError, type RemapError } from '../../src/core/errors.js';
+import { LOCK_WAIT_MS } from '../../src/core/limits.js';
 import { openDevices } from '../../src/device/device-set.js';
 import { FileDevice } from '../../src/device/file-device.js';
 import { sparseFile } from '../fixtures/daemon.js';
+import { FrontEnd, socketPair } from '../fixtures/front-end.js';
 import { tempDirectory } from '../fixtures/temp-directory.js';
 
 const MIB = 1024 * 1024;
@@ -98,6 +110,28 @@ t.test('a held device is refused, and free again after close', async (t) => {
   await reader.close();
   await holder.close();
   await FileDevice.open(path, WRITE).close();
+});
+
+t.test('what nobody living holds is waited for', async (t) => {
+  const path = file(t, MIB);
+  const holder = FileDevice.open(path, WRITE);
+  // Sent and not received: open, locked, and in nobody's hands, as what a killed process leaves.
+  const fd = readdirSync('/proc/self/fd').find((name) => {
+    return existsSync(`/proc/self/fd/${name}`) && readlinkSync(`/proc/self/fd/${name}`) === path;
+  });
+  const [near, far] = socketPair();
+  const sender = new FrontEnd({ timeoutMs: 1 });
+  await t.rejects(sender.connect(near), 'nobody answers');
+  await sender.sendRaw(Buffer.alloc(1), [Number(fd)]);
+  await holder.close();
+  closeSync(near);
+  const begunMs = performance.now();
+  const release = spawn('sleep', ['1.6'], { stdio: ['ignore', 'ignore', 'ignore', far] });
+  closeSync(far);
+  t.teardown(() => release.kill());
+  sender.close();
+  await FileDevice.open(path, WRITE).close();
+  t.ok(performance.now() - begunMs > LOCK_WAIT_MS, 'for longer than for somebody who is there');
 });
 
 t.test('a null device has a size and keeps nothing', async (t) => {
