@@ -58,8 +58,10 @@ export async function writeDurably(
     ),
   );
   const flushes = new Map<BlockDevice, Promise<void>>();
-  for (const { zone } of writes) {
-    if (!flushes.has(zone.device)) flushes.set(zone.device, zone.device.flush());
+  for (const write of writes) {
+    const { device } = write.zone;
+    // A device that took nothing may be gone, and nobody would wait for its answer.
+    if (!failed.has(write) && !flushes.has(device)) flushes.set(device, device.flush());
   }
   await Promise.all(
     writes.map((write) =>

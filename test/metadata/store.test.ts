@@ -348,6 +348,17 @@ test('a caller may hand back the whole health, and the count of repairs stays tr
   t.equal(store.health.metadataRepairsTotal, 1);
 });
 
+test('a spare that has gone fails the commit, and nothing else', async (t) => {
+  const { spares, store } = await simVolume();
+  const [spare] = spares as [SimDevice];
+  const [layout] = store.layouts as [(typeof store.layouts)[0]];
+  spare.disappear();
+  spare.trace.length = 0;
+  // An answer that nobody waits for would end the process.
+  await t.rejects(store.commit({ add: remaps(layout, 0, 1) }), { code: 'META_COMMIT' });
+  t.equal(spare.trace.filter(({ operation }) => operation === 'flush').length, 0);
+});
+
 test('blocks of 4096 bytes on a device that takes nothing smaller', async (t) => {
   const spare = new SimDevice(40 * MIB, { logicalBlockSize: 4096 });
   await t.rejects(createOn([spare], { logicalBlockSize: 512 }), { code: 'BLOCK_SIZE' });
