@@ -153,12 +153,31 @@ export class MetadataStore {
     // Before any repair: an old copy spread over all zones would look like the newest there was.
     const mayBeOld = opened.mayBeOld && !(await provenCurrent(opened, options));
     const store = new MetadataStore(opened, mayBeOld, options);
-    if (store.readOnly) {
-      for (const zone of opened.repairs) if (zone.state === 'good') zone.pagesMissing = true;
-    } else {
+    if (!store.readOnly && (await store.#settle())) {
       await store.#scrub(true, opened.repairs);
+    } else {
+      for (const zone of opened.repairs) if (zone.state === 'good') zone.pagesMissing = true;
     }
     return store;
+  }
+
+  /**
+   * Makes durable what was read. A process that was killed may have left a commit in a cache: were
+   * it lost after spare blocks that it had freed were used again, the commit before would name
+   * what is not there any more. False when a spare does not flush: nothing is committed then.
+   */
+  async #settle(): Promise<boolean> {
+    const flushed = await Promise.allSettled(this.spares.map((spare) => spare.flush()));
+    const failed = flushed.findIndex(({ status }) => status === 'rejected');
+    if (failed < 0) return true;
+    const device = this.spares[failed]?.path ?? '';
+    this.#failure = new RemapError(
+      'META_COMMIT',
+      `${device} does not flush, so nothing is remapped to it; look at that device and start again.`,
+      { cause: (flushed[failed] as PromiseRejectedResult).reason, context: { device } },
+    );
+    this.#logger.error({ err: this.#failure }, this.#failure.message);
+    return false;
   }
 
   get volumeUuid(): string {
