@@ -2,13 +2,21 @@
 import { type IndexChange, IndexFlag } from '../native/abi.js';
 import type { TableEntry } from '../ondisk/entry.js';
 import { gapsIn, type Run, unionOf } from '../remap/edit-runs.js';
+import type { RemapTable } from '../remap/remap-table.js';
 
 /** What is needed of `RemapTable`. */
 export interface IndexSource {
   remappedIn(start: number, count: number): readonly TableEntry[];
-  pendingIn(start: number, count: number): readonly TableEntry[];
-  remapped(): readonly TableEntry[];
-  pending(): readonly TableEntry[];
+  pendingIn(start: number, count: number): readonly Run[];
+}
+
+/** An index in which these ranges take no writes: all is served from where it is. */
+export function heldRecords(
+  table: Pick<IndexSource, 'remappedIn'>,
+  ranges: readonly Run[],
+): Generator<IndexChange> {
+  const remappedIn = table.remappedIn.bind(table);
+  return indexChanges({ remappedIn, pendingIn: (start, count) => [{ start, count }] }, ranges);
 }
 
 /** Records for the whole of `ranges`, whatever the index says there now. */
@@ -30,7 +38,9 @@ export function* indexChanges(table: IndexSource, ranges: readonly Run[]): Gener
 }
 
 /** Records for an index that is still empty. */
-export function* wholeIndex(table: IndexSource): Generator<IndexChange> {
+export function* wholeIndex(
+  table: IndexSource & Pick<RemapTable, 'remapped' | 'pending'>,
+): Generator<IndexChange> {
   for (const entry of table.remapped()) yield record(entry, entry, 0);
   yield* indexChanges(table, table.pending());
 }

@@ -7,10 +7,10 @@ import type { MetadataStore } from '../metadata/store.js';
 import type { Backend } from '../native/backend.js';
 import type { TableEntry } from '../ondisk/entry.js';
 import type { Health } from '../ondisk/health.js';
-import type { TableChange } from '../remap/edit-runs.js';
+import { type Run, type TableChange, unionOf } from '../remap/edit-runs.js';
 import type { RemapTable, TableEdits } from '../remap/remap-table.js';
 import type { SpareRun } from '../remap/spare-pool.js';
-import { indexChanges } from './index-records.js';
+import { heldRecords, indexChanges } from './index-records.js';
 
 export interface JournalParts {
   readonly table: RemapTable;
@@ -51,6 +51,8 @@ export class Journal {
   readonly #epochs = new WeakMap<TableEntry, number>();
   #last: Promise<unknown> = Promise.resolve();
   #failure: string | undefined;
+  /** Of main: whether their last change is on disk, nobody knows. */
+  #uncertain: readonly Run[] = [];
 
   constructor(parts: JournalParts) {
     this.#parts = parts;
@@ -74,6 +76,13 @@ export class Journal {
   /** Why nothing can be committed any more; undefined while it can. */
   get failure(): string | undefined {
     return this.#failure;
+  }
+
+  /** Whether the next start will know these sectors as they are served now is not certain. */
+  isUncertain(start: number, count: number): boolean {
+    return this.#uncertain.some(
+      (run) => run.start < start + count && start < run.start + run.count,
+    );
   }
 
   /** Takes no commit any more; `why` is a sentence. */
@@ -100,7 +109,9 @@ export class Journal {
 
   /**
    * Inside `exclusive` only. Throws META_FULL with nothing changed, and anything else after which
-   * it is not known what is on disk: nothing is committed any more then.
+   * it is not known what is on disk: nothing is committed any more then, and the sectors it was
+   * about take no write. The next start may find the change on some copy and hold it for true: a
+   * write to where they were served from until then would be lost.
    */
   async commit(commitment: Commitment): Promise<void> {
     if (this.#failure !== undefined) {
@@ -112,7 +123,7 @@ export class Journal {
     try {
       await this.#persist(commitment, change);
     } catch (e) {
-      if (!(e instanceof RemapError && e.code === 'META_FULL')) this.fail(sentence(e));
+      if (!(e instanceof RemapError && e.code === 'META_FULL')) this.#stop(change, sentence(e));
       throw e;
     }
     table.apply(change);
@@ -120,6 +131,13 @@ export class Journal {
     for (const entry of change.add) this.#epochs.set(entry, this.#epoch);
     const changed = [...change.add, ...change.remove].filter((entry) => entry.kind !== 'retired');
     backend.publish(indexChanges(table, changed));
+  }
+
+  #stop({ add, remove }: TableChange, why: string): void {
+    this.fail(why);
+    const { table, backend } = this.#parts;
+    this.#uncertain = unionOf([...add, ...remove].filter((entry) => entry.kind === 'remapped'));
+    backend.publish(heldRecords(table, this.#uncertain));
   }
 
   async #persist({ edits, freed = [] }: Commitment, change: TableChange): Promise<void> {

@@ -79,7 +79,13 @@ export class Reallocator {
 
   async #handle(batch: readonly Arrival[]): Promise<void> {
     const { journal, table, backend } = this.#parts;
-    const plan = planBatch(batch, {
+    const isHeld = ({ request }: Arrival): boolean =>
+      request.bad.some(({ lba, count }) => journal.isUncertain(lba, count));
+    for (const { request } of batch.filter(isHeld)) {
+      backend.complete(request.token, BlkStatus.ioerr);
+    }
+    const known = batch.filter((arrival) => !isHeld(arrival));
+    const plan = planBatch(known, {
       remappedIn: (start, count) => table.remappedIn(start, count),
       pendingIn: (start, count) => table.pendingIn(start, count),
       epochOf: (entry) => journal.epochOf(entry),

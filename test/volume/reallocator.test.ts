@@ -1,5 +1,5 @@
 import t from 'tap';
-import { BadFlag, Operation } from '../../src/native/abi.js';
+import { BadFlag, IndexFlag, Operation } from '../../src/native/abi.js';
 import { Reallocator } from '../../src/volume/reallocator.js';
 import {
   commitFailed,
@@ -68,7 +68,6 @@ t.test('no commit, no OK: the table on disk decides', async (t) => {
   reallocator.accept(request);
   await reallocator.idle();
   t.equal(sim.answers.get(request.token), 'ioerr');
-  t.notOk(sim.steps.includes('publish'));
   t.same(sim.remaps(), []);
   t.match(sim.journal.failure, /3 of 5/);
 
@@ -78,6 +77,25 @@ t.test('no commit, no OK: the table on disk decides', async (t) => {
   await reallocator.idle();
   t.equal(sim.answers.get(later.token), 'ioerr', 'nothing is tried any more');
   t.notOk(sim.steps.includes('write 20+1'));
+});
+
+t.test('what a failed commit was about takes no write until the next start', async (t) => {
+  const { sim, reallocator } = make();
+  sim.commitError = commitFailed;
+  reallocator.accept(write({ lba: 10, count: 2 }));
+  await reallocator.idle();
+  t.same(sim.steps.slice(-3), ['commit', 'publish', 'ioerr'], 'before anybody is told');
+  const asItIs = { lba: 10, count: 2, target: 10, device: 0, flags: IndexFlag.pending };
+  t.same(sim.published, [asItIs]);
+  // Native parks it as it parks any write to a pending block.
+  const held = [write({ lba: 11, flags: BadFlag.pending }), read({ lba: 10 })];
+  for (const request of held) reallocator.accept(request);
+  await reallocator.idle();
+  t.same(
+    held.map(({ token }) => sim.answers.get(token)),
+    ['ioerr', 'ioerr'],
+    'and not run again for ever',
+  );
 });
 
 t.test('a spare that cannot be flushed has not got the data', async (t) => {
