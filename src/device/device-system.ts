@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { realpath } from 'node:fs/promises';
 import { type NativeModule, native } from '../native/binding.js';
 import { type DeviceIdentity, identify, nodeKey } from './identity.js';
 
@@ -9,6 +10,8 @@ export interface DeviceSystem {
   identify(path: string, sizeSectors: number): Promise<DeviceIdentity>;
   /** As `nodeKey` of identity.ts. */
   nodeKey(path: string): Promise<string>;
+  /** Without links, or as it is when it leads nowhere. */
+  fullPath(path: string): Promise<string>;
   newUuid(): string;
 }
 
@@ -16,5 +19,6 @@ export const systemDevices: DeviceSystem = {
   openDevice: (path, options) => native().openDevice(path, options),
   identify,
   nodeKey,
+  fullPath: (path) => realpath(path).catch(() => path),
   newUuid: randomUUID,
 };

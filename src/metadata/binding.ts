@@ -1,5 +1,4 @@
 /** Whether devices are those that a volume was made with. Never writes. */
-import { realpath } from 'node:fs/promises';
 import { RemapError } from '../core/errors.js';
 import type { FileDevice } from '../device/file-device.js';
 import { compareIdentity, type DeviceIdentity, type IdentityVerdict } from '../device/identity.js';
@@ -32,7 +31,7 @@ export async function recordedOn(
 /** The record of an open device; the spare's UUID is not part of it. */
 export async function describeDevice(device: FileDevice): Promise<Omit<DeviceRecord, 'uuid'>> {
   const { kind, identity } = await device.identify();
-  return { kind, identity, sizeSectors: device.sizeSectors, pathHint: await fullPath(device.path) };
+  return { kind, identity, sizeSectors: device.sizeSectors, pathHint: await fullPath(device) };
 }
 
 /**
@@ -51,7 +50,7 @@ export async function matchMain(record: DeviceRecord, main: FileDevice): Promise
 export async function standsFor(record: DeviceRecord, main: FileDevice): Promise<boolean> {
   const { identity } = await main.identify();
   if (record.identity !== '' && record.identity === identity) return true;
-  return record.pathHint !== '' && record.pathHint === (await fullPath(main.path));
+  return record.pathHint !== '' && record.pathHint === (await fullPath(main));
 }
 
 /** Throws MAIN_CHANGED unless `main` is, or may be, the one recorded; else says how sure it is. */
@@ -84,4 +83,4 @@ async function isStillAt(
   return there?.identity === record.identity;
 }
 
-const fullPath = (path: string): Promise<string> => realpath(path).catch(() => path);
+const fullPath = ({ path, system }: FileDevice): Promise<string> => system.fullPath(path);

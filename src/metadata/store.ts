@@ -173,7 +173,7 @@ export class MetadataStore {
     const device = this.spares[failed]?.path ?? '';
     this.#failure = new RemapError(
       'META_COMMIT',
-      `${device} does not flush, so nothing is remapped to it; look at that device and start again.`,
+      `${device} does not flush, so nothing is remapped; look at that device and start again.`,
       { cause: (flushed[failed] as PromiseRejectedResult).reason, context: { device } },
     );
     this.#logger.error({ err: this.#failure }, this.#failure.message);
