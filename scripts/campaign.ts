@@ -3,10 +3,12 @@ import { parseArgs } from 'node:util';
 import { backEndKills } from './campaign/back-end-kills.js';
 import { type Campaign, ScriptScope } from './campaign/campaign.js';
 import { frontEndDeaths } from './campaign/front-end-deaths.js';
+import { programRaces } from './campaign/program-races.js';
 
 const CAMPAIGNS: Readonly<Record<string, Campaign>> = {
   'front-end-deaths': frontEndDeaths,
   'back-end-kills': backEndKills,
+  'program-races': programRaces,
 };
 
 function refuse(sentence: string): never {
