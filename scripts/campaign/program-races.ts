@@ -111,10 +111,10 @@ async function run(scope: Scope, options: CampaignOptions): Promise<CampaignResu
     await current.end();
     if (counts.rounds % 10 === 0) options.progress(JSON.stringify(counts));
   }
+  const { rounds, refusedDaemons, refusedOthers, firstOthers } = counts;
   const lines = [
-    `${counts.rounds} rounds of two back-ends and one more: ${counts.refusedDaemons} back-ends and ` +
-      `${counts.refusedOthers} late programs refused; the third was through first ` +
-      `${counts.firstOthers} times`,
+    `${rounds} rounds of two back-ends and one more: ${refusedDaemons} back-ends and ` +
+      `${refusedOthers} late programs refused; the third was through first ${firstOthers} times`,
   ];
   return { lines, problems };
 }
