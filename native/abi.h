@@ -24,6 +24,8 @@ enum class EventKind : uint32_t {
   kDeviceError = 9,   // an I/O failed for a cause that is no medium error; information only
   kLog = 10,          // `text` for the log; `error` is the level, as pino numbers it
   kStopped = 11,      // answer to stop(): all queues drained, connection closed
+  kClaim = 12,        // rings are to run (count = 1): take the volume and answer `token`; or all
+                      // have stopped (count = 0). On shared storage only
 };
 
 enum class Operation : uint32_t {

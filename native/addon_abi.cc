@@ -80,6 +80,7 @@ const Number kNumbers[] = {
     VALUE(EventKind, "deviceError", EventKind::kDeviceError),
     VALUE(EventKind, "log", EventKind::kLog),
     VALUE(EventKind, "stopped", EventKind::kStopped),
+    VALUE(EventKind, "claim", EventKind::kClaim),
 
     VALUE(Operation, "read", Operation::kRead),
     VALUE(Operation, "write", Operation::kWrite),

@@ -36,7 +36,9 @@ Counters make_counters(uint16_t queues) {
 std::unique_ptr<VolumeContext> make_context(const Napi::Object& options, EventSink& events,
                                             const Counters& counters) {
   const auto capacity = options.Get("capacitySectors").As<Napi::Number>().Int64Value();
-  auto context = std::make_unique<VolumeContext>(static_cast<uint64_t>(capacity), &events);
+  const bool shared_storage = options.Get("sharedStorage").As<Napi::Boolean>();
+  auto context =
+      std::make_unique<VolumeContext>(static_cast<uint64_t>(capacity), &events, shared_storage);
   context->logical_block_size = number(options, "logicalBlockSize");
   context->num_queues = static_cast<uint16_t>(number(options, "numQueues"));
   context->read_only = options.Get("readOnly").As<Napi::Boolean>();
@@ -66,6 +68,7 @@ class AddonBackend final : public Napi::ObjectWrap<AddonBackend> {
                            InstanceMethod<&AddonBackend::submit>("submit"),
                            InstanceMethod<&AddonBackend::publish>("publish"),
                            InstanceMethod<&AddonBackend::set_capacity>("setCapacity"),
+                           InstanceMethod<&AddonBackend::answer_claim>("answerClaim"),
                            InstanceMethod<&AddonBackend::drain>("drain"),
                            InstanceMethod<&AddonBackend::index_extents>("indexExtents"),
                            InstanceMethod<&AddonBackend::index_bytes>("indexBytes"),
@@ -92,6 +95,7 @@ class AddonBackend final : public Napi::ObjectWrap<AddonBackend> {
   Napi::Value submit(const Napi::CallbackInfo& info);
   Napi::Value publish(const Napi::CallbackInfo& info);
   Napi::Value set_capacity(const Napi::CallbackInfo& info);
+  Napi::Value answer_claim(const Napi::CallbackInfo& info);
   Napi::Value drain(const Napi::CallbackInfo& info);
   Napi::Value index_extents(const Napi::CallbackInfo& info);
   Napi::Value index_bytes(const Napi::CallbackInfo& info);
@@ -180,6 +184,14 @@ Napi::Value AddonBackend::set_capacity(const Napi::CallbackInfo& info) {
   if (!usable(info.Env())) return info.Env().Undefined();
   const auto sectors = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
   if (!held_->backend->set_capacity(sectors)) throw_errno(info.Env(), ERANGE, "setCapacity");
+  return info.Env().Undefined();
+}
+
+Napi::Value AddonBackend::answer_claim(const Napi::CallbackInfo& info) {
+  if (!usable(info.Env())) return info.Env().Undefined();
+  bool lossless = false;
+  const uint64_t claim = info[0].As<Napi::BigInt>().Uint64Value(&lossless);
+  held_->backend->answer_claim(claim, info[1].As<Napi::Boolean>());
   return info.Env().Undefined();
 }
 

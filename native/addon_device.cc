@@ -107,6 +107,8 @@ class AddonDevice final : public Napi::ObjectWrap<AddonDevice> {
                            InstanceMethod<&AddonDevice::transfer<Call::kRead>>("read"),
                            InstanceMethod<&AddonDevice::transfer<Call::kWrite>>("write"),
                            InstanceMethod<&AddonDevice::transfer<Call::kFlush>>("flush"),
+                           InstanceMethod<&AddonDevice::acquire>("acquire"),
+                           InstanceMethod<&AddonDevice::release>("release"),
                            InstanceMethod<&AddonDevice::remeasure>("remeasure"),
                            InstanceMethod<&AddonDevice::close>("close"),
                            InstanceMethod<&AddonDevice::add_fault>("addFault"),
@@ -122,6 +124,8 @@ class AddonDevice final : public Napi::ObjectWrap<AddonDevice> {
  private:
   template <Call call>
   Napi::Value transfer(const Napi::CallbackInfo& info);
+  Napi::Value acquire(const Napi::CallbackInfo& info);
+  Napi::Value release(const Napi::CallbackInfo& info);
   Napi::Value remeasure(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   Napi::Value add_fault(const Napi::CallbackInfo& info);
@@ -159,6 +163,19 @@ AddonDevice::AddonDevice(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   define("isNull", Napi::Boolean::New(env, device_->is_null()));
   define("direct", Napi::Boolean::New(env, device_->direct()));
   define("readOnly", Napi::Boolean::New(env, device_->read_only()));
+}
+
+Napi::Value AddonDevice::acquire(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!usable(env, "acquire")) return env.Undefined();
+  if (const OpenError failure = device_->acquire(); failure.error != 0)
+    errno_error(env, failure.error, failure.step).ThrowAsJavaScriptException();
+  return env.Undefined();
+}
+
+Napi::Value AddonDevice::release(const Napi::CallbackInfo& info) {
+  if (device_ != nullptr) device_->release();
+  return info.Env().Undefined();
 }
 
 Napi::Value AddonDevice::remeasure(const Napi::CallbackInfo& info) {

@@ -117,6 +117,11 @@ bool Backend::set_capacity(uint64_t sectors) {
   return true;
 }
 
+void Backend::answer_claim(uint64_t claim, bool granted) {
+  context_->hold.answer(claim, granted);
+  eventfd_write(wake_fd_, 1);
+}
+
 void Backend::stop() {
   std::lock_guard guard(mutex_);
   if (state_ != State::kRunning) {

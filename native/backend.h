@@ -41,6 +41,8 @@ class Backend {
   // The volume has become longer. False and nothing changed when it would shrink, when main is
   // shorter, or when the index has no room (RemapIndex::kRoomSectors). The front-end is told.
   bool set_capacity(uint64_t sectors);
+  // Answers a kClaim: the volume is held and loaded, or it cannot be had in time.
+  void answer_claim(uint64_t claim, bool granted);
   // Drains all queues, closes the connection and the socket; kStopped comes when that is done. A
   // connection that was handed over ends the same way when the front-end leaves.
   void stop();

@@ -56,7 +56,8 @@ void ControlLoop::run(const std::function<bool()>& stopping) {
 }
 
 void ControlLoop::wait() {
-  const short wanted = blocked_ ? POLLOUT : POLLIN;
+  const bool waits = session_ && session_->waits();
+  const short wanted = waits ? POLLRDHUP : blocked_ ? POLLOUT : POLLIN;
   pollfd fds[] = {
       {.fd = wake_fd_, .events = POLLIN, .revents = 0},
       {.fd = socket_.listening_fd(), .events = POLLIN, .revents = 0},
@@ -66,7 +67,8 @@ void ControlLoop::wait() {
   if (ready < 0) {
     for (pollfd& p : fds) p.revents = 0;
   }
-  if (fds[0].revents != 0) {
+  woken_ = fds[0].revents != 0;
+  if (woken_) {
     eventfd_t ignored;
     eventfd_read(wake_fd_, &ignored);
   }
@@ -98,21 +100,25 @@ void ControlLoop::connect_front_end() {
 
 void ControlLoop::serve_session() {
   bool alive = true;
-  if (session_events_ != 0) {
-    // libvhost-user would wait, or spin, for room in the socket.
-    blocked_ = !(poll_once(session_->fd(), POLLOUT) & (POLLOUT | POLLHUP | POLLERR));
-    try {
-      if (!blocked_) alive = session_->dispatch();
-    } catch (const std::exception& e) {
-      complaints_.warn("connection dropped: %s", e.what());
-      alive = false;
-    }
+  try {
+    if (session_events_ != 0) alive = serve_message();
+    if (alive && woken_) alive = session_->resume();
+  } catch (const std::exception& e) {
+    complaints_.warn("connection dropped: %s", e.what());
+    alive = false;
   }
   if (alive && session_->memory_lost()) {
     complaints_.warn("connection dropped: the front-end cut off memory it had shared");
     alive = false;
   }
   if (!alive) close_session();
+}
+
+bool ControlLoop::serve_message() {
+  if (session_->waits()) return false;  // it has left while its rings waited for the volume
+  // libvhost-user would wait, or spin, for room in the socket.
+  blocked_ = !(poll_once(session_->fd(), POLLOUT) & (POLLOUT | POLLHUP | POLLERR));
+  return blocked_ || session_->dispatch();
 }
 
 bool ControlLoop::session_alive() const {

@@ -31,6 +31,7 @@ class ControlLoop {
   void open_session(int fd);
   void close_session();
   void serve_session();
+  bool serve_message();
   void accept_front_end();
   void connect_front_end();
   int wait_ms() const;
@@ -50,6 +51,7 @@ class ControlLoop {
   std::chrono::milliseconds retry_delay_{};
   bool absence_logged_ = false;
   // What wait() has found.
+  bool woken_ = false;
   bool knocked_ = false;
   short session_events_ = 0;
 };

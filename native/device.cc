@@ -77,7 +77,10 @@ std::shared_ptr<Device> Device::open(const std::string& path, const OpenOptions&
 }
 
 Device::~Device() {
-  if (fd_ >= 0) close(fd_);
+  if (fd_ < 0) return;
+  // An io_uring that is being taken down may keep the file, and so the lock, for a while.
+  release();
+  close(fd_);
 }
 
 OpenError Device::open_null(const std::string& size) {
@@ -141,6 +144,32 @@ int Device::lock() {
     if (const int e = ofd_test(fd_, kUsedBytes + permission); e != 0) return e;
   }
   return 0;
+}
+
+OpenError Device::acquire() {
+  if (null_) return {};
+  struct stat opened;
+  struct stat now;
+  if (fstat(fd_, &opened) != 0 || stat(path_.c_str(), &now) != 0) return {errno, "open"};
+  if (opened.st_dev != now.st_dev || opened.st_ino != now.st_ino) return {ESTALE, "open"};
+  if (block_) {
+    claim_fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_EXCL);
+    if (claim_fd_ < 0) return {errno, errno == EBUSY ? "lock" : "open"};
+  }
+  if (const int failure = lock(); failure != 0) {
+    release();
+    return {failure, "lock"};
+  }
+  // Whoever held it before us may have left data in the device's cache.
+  dirty.store(true);
+  return {};
+}
+
+void Device::release() {
+  if (null_) return;
+  ofd_lock(fd_, F_UNLCK, kUsedBytes, kUnsharedBytes + kResize + 1 - kUsedBytes);
+  if (claim_fd_ >= 0) close(claim_fd_);
+  claim_fd_ = -1;
 }
 
 OpenError Device::measure() {

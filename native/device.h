@@ -19,6 +19,7 @@ struct OpenOptions {
   // Refuse when another process holds it: O_EXCL on block devices, and open-file-description
   // locks on the bytes QEMU uses for its images (100 to 203), so that each side refuses the other.
   // A writer shares with nobody but `qemu-img --force-share`; readers of a file share with readers.
+  // Without it acquire() takes the same hold later, and release() gives it up.
   bool exclusive = true;
 };
 
@@ -58,6 +59,12 @@ class Device {
   // logical block size where the kernel does not tell). 1 when not direct.
   uint32_t memory_align() const { return memory_align_; }
   uint32_t offset_align() const { return offset_align_; }
+
+  // For a device opened without `exclusive`: holds it as that would have, until release(). Fails as
+  // an open does, and with ESTALE at "open" when the path leads to another device by now. One
+  // thread.
+  OpenError acquire();
+  void release();
 
   // Looks again how large it is. What size_bytes() says grows with it and never shrinks. Returns 0
   // or a positive errno. Any thread.
@@ -114,6 +121,7 @@ class Device {
 
   std::string path_;
   int fd_ = -1;
+  int claim_fd_ = -1;  // has O_EXCL on a block device that was opened without
   bool null_ = false;
   bool block_ = false;
   bool read_only_ = false;

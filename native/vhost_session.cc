@@ -61,6 +61,7 @@ VhostSession::VhostSession(VolumeContext& context, Workers workers, Negotiation&
 VhostSession::~VhostSession() {
   detach_all();
   announce();
+  context_.hold.claim(false, *context_.events);
   log_.reset();
   sync_log();
   for (const auto& worker : workers_) worker->set_memory(std::make_shared<const MemoryMap>());
@@ -72,6 +73,7 @@ VhostSession::~VhostSession() {
 
 bool VhostSession::dispatch() {
   need_reply_ = refused_ = false;
+  starting_.reset();
   const bool done = vu_dispatch(&library_.device);
   if (library_.device.broken) {
     complaints_.warn("connection dropped: %s", panic_.c_str());
@@ -81,9 +83,33 @@ bool VhostSession::dispatch() {
   if (!refused_) settle();
   const MessageRule* rule = message_rule(request_);
   if (need_reply_ && !(rule != nullptr && rule->answered)) {
+    if (!refused_ && !over_ && starting_ && any_wanted() &&
+        context_.hold.state() != VolumeHold::State::kGranted) {
+      put_off_ = request_;
+      return resume();
+    }
     if (!send_acknowledgement(fd(), static_cast<int>(request_), refused_ ? 1 : 0)) return false;
   }
   return !over_;
+}
+
+bool VhostSession::resume() {
+  const VolumeHold::State hold = context_.hold.state();
+  if (hold == VolumeHold::State::kGranted) sync_queues();
+  if (!put_off_ || hold == VolumeHold::State::kWaiting) return !over_;
+  const bool denied = hold == VolumeHold::State::kDenied;
+  if (denied) {
+    // What has been refused does not come about later, behind the front-end's back.
+    complaints_.warn("%s refused: the volume is held elsewhere", request_name(*put_off_));
+    if (*put_off_ == VHOST_USER_SET_VRING_ENABLE)
+      queues_[*starting_].enabled = false;
+    else
+      vring(*starting_).started = false;
+    sync_queues();
+  }
+  const auto request = static_cast<int>(*put_off_);
+  put_off_.reset();
+  return send_acknowledgement(fd(), request, denied ? 1 : 0) && !over_;
 }
 
 void VhostSession::tell_config_changed() {
@@ -201,6 +227,7 @@ void VhostSession::prepare(const VhostUserMsg& message) {
       break;
     case VHOST_USER_SET_VRING_ENABLE:
       queues_[queue_of(message)].enabled = message.payload.state.num != 0;
+      if (message.payload.state.num != 0) starting_ = queue_of(message);
       break;
     case VHOST_USER_RESET_OWNER:
       for (Queue& queue : queues_) queue.enabled = false;
@@ -238,8 +265,7 @@ void VhostSession::settle() {
   }
   context_.write_through.store(is_write_through(device.features, negotiation_.write_cache),
                                std::memory_order_release);
-  for (uint16_t i = 0; i < queues_.size(); ++i) sync_queue(i);
-  announce();
+  sync_queues();
 }
 
 int VhostSession::refuse(VhostUserMsg* message, const char* reason) {
@@ -319,6 +345,7 @@ int VhostSession::set_vring_fd(VhostUserMsg* message) {
       replace_fd(&vring.kick_fd, fd);
       vring.started = true;
       queue.renew = queue.attached;
+      starting_ = index;
       break;
     case VHOST_USER_SET_VRING_CALL:
       replace_fd(&vring.call_fd, fd);

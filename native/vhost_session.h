@@ -62,6 +62,12 @@ class VhostSession {
   // front-end. False: the connection is over, and why has been logged.
   bool dispatch();
 
+  // The volume has been granted or denied: starts the rings that wait for it, and sends the
+  // acknowledgement that was put off. False: the connection is over.
+  bool resume();
+  // An acknowledgement has been put off. No message is read until resume() has sent it.
+  bool waits() const { return put_off_.has_value(); }
+
   // Sends CONFIG_CHANGE_MSG when the configuration has changed and somebody can hear it.
   void tell_config_changed();
 
@@ -79,6 +85,7 @@ class VhostSession {
   struct Queue {
     bool enabled = false;    // SET_VRING_ENABLE
     bool addressed = false;  // SET_VRING_ADDR has been accepted
+    bool wanted = false;     // can run, as far as the front-end has to do with it
     bool attached = false;
     bool announced = false;  // as TypeScript knows it
     bool renew = false;      // attached with a kick descriptor that has been replaced
@@ -124,6 +131,7 @@ class VhostSession {
   const char* check_vring_fd(const VhostUserMsg& message) const;
   const char* check_logged(uint64_t features, uint64_t bytes) const;
   bool any_attached() const;
+  bool any_wanted() const;
   std::span<const VuDevRegion> regions() const;
   std::vector<VuDevRegion> shared_regions() const;
   void note_region(const VhostUserMemoryRegion& region, int fd);
@@ -133,6 +141,7 @@ class VhostSession {
   void forget_inflight();
   void reset_device();
   void sync_log();
+  void sync_queues();
   void sync_queue(uint16_t index);
   void attach(uint16_t index, const Rings& rings, bool event_idx);
   void detach(uint16_t index);
@@ -161,10 +170,13 @@ class VhostSession {
 
   // The message in hand, and after it the last one.
   uint32_t request_ = VHOST_USER_NONE;
+  std::optional<uint16_t> starting_;  // the queue that the message sets going
   bool need_reply_ = false;
   bool refused_ = false;
   bool over_ = false;
   std::string panic_;
+  // The message to be acknowledged once it is known whether the volume is ours.
+  std::optional<uint32_t> put_off_;
 };
 
 }  // namespace remap

@@ -130,6 +130,12 @@ bool VhostSession::any_attached() const {
   return false;
 }
 
+bool VhostSession::any_wanted() const {
+  for (const Queue& queue : queues_)
+    if (queue.wanted) return true;
+  return false;
+}
+
 std::span<const VuDevRegion> VhostSession::regions() const {
   return {library_.device.regions, library_.device.nregions};
 }
@@ -263,18 +269,26 @@ void VhostSession::sync_log() {
   logging_ = wanted;
 }
 
+void VhostSession::sync_queues() {
+  for (uint16_t i = 0; i < queues_.size(); ++i) sync_queue(i);
+  announce();
+  // Last: when no ring is left all of them have been drained, and TypeScript has heard of all.
+  context_.hold.claim(any_wanted(), *context_.events);
+}
+
 void VhostSession::sync_queue(uint16_t index) {
   Queue& queue = queues_[index];
   const VuVirtq& vring = this->vring(index);
   const uint32_t size = vring.vring.num;
   const bool event_idx = (library_.device.features & kFeatureEventIdx) != 0;
   Rings rings;
-  const bool wanted = vring.started && queue.addressed && size != 0 &&
-                      (queue.inflight == nullptr || size <= inflight_queue_size_) &&
-                      locate_rings(vring.vra, size, shared_regions(), &rings) == nullptr;
+  queue.wanted = vring.started && queue.addressed && size != 0 &&
+                 (queue.inflight == nullptr || size <= inflight_queue_size_) &&
+                 locate_rings(vring.vra, size, shared_regions(), &rings) == nullptr;
   const bool changed = queue.renew || rings != queue.rings || event_idx != queue.event_idx;
-  if (queue.attached && (!wanted || changed)) detach(index);
-  if (!wanted) return;
+  if (queue.attached && (!queue.wanted || changed)) detach(index);
+  // It starts once the volume is ours.
+  if (!queue.wanted || context_.hold.state() != VolumeHold::State::kGranted) return;
   const bool logged = (vring.vra.flags & 1u << VHOST_VRING_F_LOG) != 0;
   const uint64_t used_log = logged ? vring.vra.log_guest_addr : 0;
   if (queue.attached && queue.used_log != used_log) worker(index).set_used_log(index, used_log);

@@ -14,12 +14,16 @@
 #include "event_sink.h"
 #include "range_locks.h"
 #include "remap_index.h"
+#include "volume_hold.h"
 
 namespace remap {
 
 struct VolumeContext {
-  VolumeContext(uint64_t capacity_sectors, EventSink* sink)
-      : capacity_sectors(capacity_sectors), index(capacity_sectors), events(sink) {}
+  VolumeContext(uint64_t capacity_sectors, EventSink* sink, bool shared_storage = false)
+      : capacity_sectors(capacity_sectors),
+        index(capacity_sectors),
+        hold(shared_storage),
+        events(sink) {}
 
   std::atomic<uint64_t> capacity_sectors;  // grows only
   // The configuration space has changed and the front-end has not been told.
@@ -32,6 +36,7 @@ struct VolumeContext {
   std::vector<std::shared_ptr<Device>> devices;  // 0 is main
   RemapIndex index;
   RangeLocks locks;
+  VolumeHold hold;
   EventSink* events;
   // num_queues counters, zeroed, alive as long as the context.
   abi::QueueCounters* counters = nullptr;

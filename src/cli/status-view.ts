@@ -1,12 +1,13 @@
 import type { ProblemCode, VolumeState, VolumeStatus } from '../protocol/messages.js';
 import { coloured, field, formatBytes, formatSectors, plural, printable, table } from './render.js';
 
-const MOODS = { healthy: 'good', degraded: 'warn', failed: 'bad' } as const;
+const MOODS = { healthy: 'good', degraded: 'warn', failed: 'bad', standby: 'good' } as const;
 
 const STATE_SENTENCES: Readonly<Record<VolumeState, string>> = {
   healthy: 'Everything is served and every copy of the metadata is good.',
   degraded: 'The volume is served, and something asks for attention.',
   failed: 'The volume serves nothing that can be relied on.',
+  standby: 'No ring runs, so another back-end may hold the volume; the figures may be old.',
 };
 
 /** One volume for a person to read: state, what to do about it, then the numbers. */
@@ -125,6 +126,8 @@ export function actions(v: VolumeStatus, controlSocket: string): string[] {
     MAIN_FAILED:
       `check ${shellWord(v.mainPath)}, its cable and the log of the host, ` +
       'then restart the back-end',
+    RINGS_WAIT:
+      'stop the guest on the other back-end, or that back-end; this one goes on by itself then',
   };
   return [...new Set(v.problems.map((problem) => byCode[problem.code]))];
 }

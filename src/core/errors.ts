@@ -36,6 +36,8 @@ export type ErrorCode =
   | 'FAULTS_OFF'
   | 'DAEMON_UNREACHABLE'
   | 'READ_ONLY'
+  /** On shared storage, while no ring runs: another back-end may have the volume. */
+  | 'NOT_HELD'
   | 'NATIVE';
 
 /** Where an error happened; only what is known is present. */

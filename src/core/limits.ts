@@ -32,6 +32,24 @@ export const METADATA_SCRUB_SECONDS = 600;
 /** A week; what is rarer is better done by a restart. */
 export const METADATA_SCRUB_SECONDS_MAX = 604_800;
 
+/**
+ * Rings that are to start while another back-end holds the volume are refused after this long. A
+ * source lets go after one commit and one flush, below a second on a sound disk; and QEMU stands
+ * still for as long as it waits for our answer.
+ */
+export const HAND_OVER_WAIT_MS = 5000;
+/** Between two tries: it adds to the time for which a migrating guest stands still. */
+export const HAND_OVER_RETRY_MS = 20;
+/** Once they are refused: somebody has to act first. */
+export const HAND_OVER_LATE_RETRY_MS = 500;
+
+/**
+ * Tries at reading metadata that another back-end may be writing at that moment. Its commits are
+ * milliseconds long, and come singly but for a storm of errors.
+ */
+export const UNLOCKED_READS = 5;
+export const UNLOCKED_READ_PAUSE_MS = 50;
+
 /** Smallest spare: five zones of 1 MiB for metadata and 3 MiB of blocks to remap into. */
 export const SPARE_MIN_BYTES = 8 * 1024 * 1024;
 

@@ -11,6 +11,7 @@ export const openVolume = (options: DaemonOptions, logger: Logger): Promise<Volu
       sparePaths: options.spare,
       create: options.create,
       readOnly: options['read-only'],
+      sharedStorage: options['shared-storage'],
       numQueues: options['num-queues'],
       workers: options.workers,
       serial: options.serial,

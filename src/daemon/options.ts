@@ -31,6 +31,7 @@ export const OPTIONS = {
   create: { type: 'boolean' },
   name: { type: 'string' },
   'read-only': { type: 'boolean' },
+  'shared-storage': { type: 'boolean' },
   'num-queues': { type: 'string' },
   serial: { type: 'string' },
   'logical-block-size': { type: 'string' },
@@ -59,6 +60,8 @@ Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE
   --create                  format blank spares for MAIN first; its own stay as they are
   --name=NAME               name of the volume in status; by default the file name of MAIN
   --read-only               serve a read-only disk, write to no device
+  --shared-storage          hold the devices only while the guest runs on this back-end, so that
+                            another one of the same volume can take over in a live migration
   --num-queues=N            virtqueues offered, 1 to 64, by default 16
   --serial=S                serial number the guest sees, up to 20 ASCII characters
   --logical-block-size=N    512 or 4096, the unit of remapping
@@ -101,6 +104,7 @@ const optionsSchema = z
       )
       .optional(),
     'read-only': z.boolean().default(false),
+    'shared-storage': z.boolean().default(false),
     'num-queues': number('--num-queues', 1, QUEUES_MAX).default(QUEUES_DEFAULT),
     serial: z
       .string()

@@ -6,6 +6,9 @@ import { FileDevice } from './file-device.js';
 export interface DeviceSet {
   readonly main: FileDevice;
   readonly spares: readonly FileDevice[];
+  /** Locks all or none. For devices opened without `exclusive`. Throws as `FileDevice.acquire`. */
+  acquire(): void;
+  release(): void;
   close(): Promise<void>;
 }
 
@@ -13,6 +16,8 @@ export interface DeviceSetOptions {
   readonly mainPath: string;
   readonly sparePaths: readonly string[];
   readonly readOnly: boolean;
+  /** By default true. */
+  readonly exclusive?: boolean;
 }
 
 /** A main without storage, for measurements. */
@@ -26,7 +31,7 @@ export async function openDevices(
   options: DeviceSetOptions,
   system: DeviceSystem = systemDevices,
 ): Promise<DeviceSet> {
-  const { mainPath, sparePaths, readOnly } = options;
+  const { mainPath, sparePaths, readOnly, exclusive = true } = options;
   checkNull(mainPath, sparePaths);
   await checkDistinct(
     [mainPath, ...sparePaths].filter((path) => !isNullPath(path)),
@@ -38,14 +43,25 @@ export async function openDevices(
   };
   try {
     for (const path of [mainPath, ...sparePaths]) {
-      opened.push(FileDevice.open(path, { readOnly, exclusive: true }, system));
+      opened.push(FileDevice.open(path, { readOnly, exclusive }, system));
     }
   } catch (e) {
     await close();
     throw e;
   }
   const [main, ...spares] = opened as [FileDevice, ...FileDevice[]];
-  return { main, spares, close };
+  const release = (): void => {
+    for (const device of opened) device.release();
+  };
+  const acquire = (): void => {
+    try {
+      for (const device of opened) device.acquire();
+    } catch (e) {
+      release();
+      throw e;
+    }
+  };
+  return { main, spares, acquire, release, close };
 }
 
 function checkNull(mainPath: string, sparePaths: readonly string[]): void {

@@ -14,7 +14,7 @@ import type { DeviceIdentity } from './identity.js';
 
 export interface OpenDeviceOptions {
   readonly readOnly: boolean;
-  /** Refuse what another process holds. Only a reader that changes nothing may say false. */
+  /** Refuse what another process holds. Without it nothing may be changed before `acquire`. */
   readonly exclusive: boolean;
 }
 
@@ -56,6 +56,22 @@ export class FileDevice implements BlockDevice {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
       }
     }
+  }
+
+  /**
+   * Locks a device that was opened without `exclusive`. Throws DEVICE_BUSY, at once, or DEVICE_OPEN
+   * when the path leads to another device by now.
+   */
+  acquire(): void {
+    try {
+      this.native.acquire();
+    } catch (cause) {
+      throw openError(this.path, this, cause);
+    }
+  }
+
+  release(): void {
+    this.native.release();
   }
 
   get path(): string {
@@ -147,11 +163,16 @@ const OPEN_ADVICE: Readonly<Record<string, string>> = {
   ENOTBLK: 'it is neither a file nor a block device; name one of these',
   ENXIO: 'the device is not there any more; check its cable and its driver',
   ENODEV: 'the device is not there any more; check its cable and its driver',
+  ESTALE: 'another device stands there since it was opened; bring it back, or restart',
   EMFILE: 'too many files are open; raise the limit (ulimit -n)',
   ENFILE: 'too many files are open on this machine',
 };
 
-function openError(path: string, options: OpenDeviceOptions, cause: unknown): RemapError {
+function openError(
+  path: string,
+  options: Pick<OpenDeviceOptions, 'readOnly'>,
+  cause: unknown,
+): RemapError {
   const errno = errnoOf(cause);
   const step = (cause as { syscall?: string }).syscall;
   const context: ErrorContext = { device: path, operation: step ?? 'open', errno };

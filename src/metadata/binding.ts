@@ -38,8 +38,14 @@ export async function describeDevice(device: FileDevice): Promise<Omit<DeviceRec
  * Grades `main` against the record. An image that was moved or copied is a weak match; but when
  * the recorded one is still where it was, this is another one.
  */
-export async function matchMain(record: DeviceRecord, main: FileDevice): Promise<IdentityVerdict> {
-  const found = await main.identify();
+export async function matchMain(
+  record: DeviceRecord,
+  main: FileDevice,
+  { mayBeLonger = false } = {},
+): Promise<IdentityVerdict> {
+  const now = await main.identify();
+  const grown = mayBeLonger && now.sizeSectors > record.sizeSectors;
+  const found = grown ? { ...now, sizeSectors: record.sizeSectors } : now;
   const verdict = compareIdentity(record, found);
   if (verdict.grade !== 'weak' || !(await isStillAt(record, found, main))) return verdict;
   const reasons = [...verdict.reasons, `the recorded one is still at ${record.pathHint}`];
@@ -57,8 +63,9 @@ export async function standsFor(record: DeviceRecord, main: FileDevice): Promise
 export async function requireMain(
   config: VolumeConfig,
   main: FileDevice,
+  length?: { readonly mayBeLonger: boolean },
 ): Promise<IdentityVerdict> {
-  const verdict = await matchMain(config.main, main);
+  const verdict = await matchMain(config.main, main, length);
   if (verdict.grade !== 'mismatch') return verdict;
   throw new RemapError(
     'MAIN_CHANGED',

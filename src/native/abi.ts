@@ -18,6 +18,7 @@ export const EventKind = {
   deviceError: 9,
   log: 10,
   stopped: 11,
+  claim: 12,
 } as const;
 
 export const Operation = { read: 0, write: 1, flush: 2, discard: 3, writeZeroes: 4 } as const;

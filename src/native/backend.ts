@@ -57,6 +57,11 @@ export interface BackendHandlers {
   client(connected: boolean): void;
   /** A virtqueue was started or stopped. */
   queue(index: number, running: boolean): void;
+  /**
+   * On shared storage: rings are to run and wait for `answerClaim`, or (without a claim) all have
+   * stopped.
+   */
+  claim(claim: bigint | undefined): void;
   /** A pending extent was read after all. */
   recovered(event: BackendEvent): void;
   /** An I/O failed for a cause that is no medium error. */
@@ -203,6 +208,10 @@ export class Backend {
     this.#submit({ kind: CommandKind.retry, token });
   }
 
+  answerClaim(claim: bigint, granted: boolean): void {
+    if (this.#last === undefined) this.#native.answerClaim(claim, granted);
+  }
+
   counters(): CountersSnapshot {
     return this.#last ?? this.#snapshot();
   }
@@ -284,6 +293,9 @@ export class Backend {
         break;
       case EventKind.queue:
         handlers.queue(event.queue, event.count !== 0);
+        break;
+      case EventKind.claim:
+        handlers.claim(event.count === 0 ? undefined : event.token);
         break;
       case EventKind.recovered:
         handlers.recovered(event);

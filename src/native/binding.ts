@@ -42,6 +42,9 @@ export interface NativeDevice {
   flush(): Promise<void>;
   /** Bytes it has now. What I/O may reach grows with it; `sizeBytes` stays that of the opening. */
   remeasure(): number;
+  /** For one opened without `exclusive`: the lock it left out, until `release`. Throws as open. */
+  acquire(): void;
+  release(): void;
   /** Releases the lock and the descriptor once no back-end uses the device any more. */
   close(): void;
   /** Returns the rule's id, or 0 when the table is full. */
@@ -64,6 +67,8 @@ export interface NativeBackendOptions {
   /** Threads that serve queues; 0 lets native choose. */
   readonly workers: number;
   readonly readOnly: boolean;
+  /** Rings run only on a claim that was granted. */
+  readonly sharedStorage: boolean;
   /** At most 20 bytes of ASCII. */
   readonly serial: string;
   /** Called on the main thread when events wait; `drain` them. */
@@ -84,6 +89,8 @@ export interface NativeBackend {
   publish(records: Uint8Array): void;
   /** Sectors the volume has from now on; throws ERANGE when main or the index has no room. */
   setCapacity(sectors: number): void;
+  /** Answers event kClaim. Rings start when it is granted; a denial may be followed by a grant. */
+  answerClaim(claim: bigint, granted: boolean): void;
   /** Fills `into` with EventRecords of 128 bytes; returns how many. */
   drain(into: Uint8Array): number;
   /** numQueues QueueCounters of 256 bytes, live. */

@@ -79,8 +79,11 @@ export type Request = z.infer<typeof requestSchema>;
 
 /* status/1 ------------------------------------------------------------------------------------ */
 
-/** `failed` serves nothing any more; `degraded` serves, and something asks for attention. */
-export const volumeStateSchema = z.enum(['healthy', 'degraded', 'failed']);
+/**
+ * `failed` serves nothing any more; `degraded` serves, and something asks for attention; `standby`
+ * does not hold the volume, which is on shared storage, and shows what it last knew of it.
+ */
+export const volumeStateSchema = z.enum(['healthy', 'degraded', 'failed', 'standby']);
 export type VolumeState = z.infer<typeof volumeStateSchema>;
 
 export const problemCodeSchema = z.enum([
@@ -93,6 +96,7 @@ export const problemCodeSchema = z.enum([
   'METADATA_FAILED',
   'FLUSH_FAILED',
   'MAIN_FAILED',
+  'RINGS_WAIT',
 ]);
 export type ProblemCode = z.infer<typeof problemCodeSchema>;
 

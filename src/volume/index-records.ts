@@ -37,7 +37,12 @@ export function* indexChanges(table: IndexSource, ranges: readonly Run[]): Gener
   }
 }
 
-/** Records for an index that is still empty. */
+/** One record after which nothing of a volume of `sizeSectors` is remapped. */
+export const emptyIndex = (sizeSectors: number): IndexChange[] => [
+  { lba: 0, count: sizeSectors, target: 0, device: 0, flags: 0 },
+];
+
+/** Records for an index that is empty. */
 export function* wholeIndex(
   table: IndexSource & Pick<RemapTable, 'remapped' | 'pending'>,
 ): Generator<IndexChange> {

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import type { Clock } from '../core/clock.js';
-import { RemapError, sentence } from '../core/errors.js';
+import { isRemapError, RemapError, sentence } from '../core/errors.js';
+import { UNLOCKED_READ_PAUSE_MS, UNLOCKED_READS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { type DeviceSet, openDevices } from '../device/device-set.js';
 import type { FileDevice } from '../device/file-device.js';
@@ -39,31 +40,122 @@ export interface OpenedVolume {
   readonly table: RemapTable;
   readonly pool: SparePool;
   readonly logicalBlockSize: 512 | 4096;
+  /** Of the volume: main may be longer. */
+  readonly sizeSectors: number;
   readonly readOnly: boolean;
   readonly name: string;
   readonly serial: string;
-  close(): Promise<void>;
+  /** All of them; main and spares are the same devices. */
+  readonly devices: DeviceSet;
 }
 
 const SERIAL_BYTES = 20;
 
 /**
  * Throws what opening the devices, formatting and reading the metadata throw, and MAIN_CHANGED.
- * Nothing is left open then, and nothing written but what `create` had to write.
+ * Nothing is left open then, and nothing written but what `create` had to write. On shared storage
+ * nothing is locked when it returns, and what was read is good for nothing but to be shown.
  */
 export async function openStorage(
   options: VolumeOptions,
   means: VolumeMeans,
 ): Promise<OpenedVolume> {
-  const devices = await openDevices(options, means.system);
+  const { sharedStorage } = options;
+  const devices = await openDevices({ ...options, exclusive: !sharedStorage }, means.system);
   try {
-    if (devices.spares.length === 0) return bare(devices, options);
-    if (options.create) await create(devices, options, means);
-    return await withSpares(devices, options, means);
+    if (options.create && devices.spares.length > 0) await create(devices, options, means);
+    if (!sharedStorage) return await load(devices, options, means);
+    return await loadUnlocked(devices, options, means);
   } catch (e) {
     await devices.close();
     throw e;
   }
+}
+
+/**
+ * Locks the devices of a volume on shared storage and loads it anew: whoever held it meanwhile may
+ * have changed all of it. Throws DEVICE_BUSY, at once, and as `openStorage`, SPARE_FOREIGN when
+ * another volume stands there; nothing is locked then.
+ */
+export async function takeStorage(
+  known: OpenedVolume,
+  options: VolumeOptions,
+  means: VolumeMeans,
+): Promise<OpenedVolume> {
+  const { devices } = known;
+  devices.acquire();
+  try {
+    const now = await load(devices, options, means);
+    requireSameVolume(known, now);
+    return now;
+  } catch (e) {
+    devices.release();
+    throw e;
+  }
+}
+
+/** Reads what another back-end may be changing; what does not hold together is read again. */
+async function loadUnlocked(
+  devices: DeviceSet,
+  options: VolumeOptions,
+  means: VolumeMeans,
+): Promise<OpenedVolume> {
+  for (let left = UNLOCKED_READS - 1; ; left--) {
+    try {
+      return await load(devices, options, means, false);
+    } catch (e) {
+      if (left === 0 || !(isRemapError(e) && UNSETTLED.has(e.code))) throw e;
+      await means.clock.sleepMs(UNLOCKED_READ_PAUSE_MS);
+    }
+  }
+}
+
+/** What a commit under way may look like to somebody who does not hold the volume. */
+const UNSETTLED: ReadonlySet<string> = new Set(['META_LOST', 'META_OLD', 'META_FORK']);
+
+/** `repair`: this is the holder of the volume, and may write. */
+async function load(
+  devices: DeviceSet,
+  options: VolumeOptions,
+  means: VolumeMeans,
+  repair = !options.readOnly,
+): Promise<OpenedVolume> {
+  if (options.sharedStorage) requireLength(devices);
+  return devices.spares.length === 0
+    ? bare(devices, options)
+    : await withSpares(devices, options, means, repair);
+}
+
+/** Measures again; a device that was opened long ago may have become longer, but not shorter. */
+function requireLength({ main, spares }: DeviceSet): void {
+  for (const device of [main, ...spares]) {
+    const { path, sizeSectors: need } = device;
+    const have = device.remeasure();
+    if (have >= need) continue;
+    throw new RemapError(
+      'MAIN_CHANGED',
+      `${path} has ${have} sectors and had ${need} when this back-end opened it; make it as long ` +
+        'as it was.',
+      { context: { device: path, have, need } },
+    );
+  }
+}
+
+/** What the data plane was told of the volume must still be so. */
+function requireSameVolume(known: OpenedVolume, now: OpenedVolume): void {
+  const same =
+    known.store?.volumeUuid === now.store?.volumeUuid &&
+    known.logicalBlockSize === now.logicalBlockSize &&
+    known.readOnly === now.readOnly &&
+    known.sizeSectors <= now.sizeSectors &&
+    known.spares.every((spare, i) => spare === now.spares[i]);
+  if (same) return;
+  const { path } = now.spares[0] ?? now.main;
+  throw new RemapError(
+    'SPARE_FOREIGN',
+    `${path} carries another volume than when this back-end was started; restart it.`,
+    { context: { device: path } },
+  );
 }
 
 function bare(devices: DeviceSet, options: VolumeOptions): OpenedVolume {
@@ -71,7 +163,10 @@ function bare(devices: DeviceSet, options: VolumeOptions): OpenedVolume {
   const logicalBlockSize = chooseBlockSize([main], options.logicalBlockSize);
   requireWholeBlocks(main, logicalBlockSize);
   return {
-    ...devices,
+    main,
+    spares: [],
+    devices,
+    sizeSectors: main.sizeSectors,
     store: undefined,
     table: new RemapTable(),
     pool: new SparePool([]),
@@ -87,9 +182,13 @@ async function create(
   options: VolumeOptions,
   { logger, clock }: VolumeMeans,
 ): Promise<void> {
-  const { name, logicalBlockSize } = options;
+  const { name, logicalBlockSize, sharedStorage } = options;
+  // Made already, and perhaps in use by another back-end at this moment.
+  if (sharedStorage && (await recordedOn(devices.spares)) !== undefined) return;
+  if (sharedStorage) devices.acquire();
   const format = { name, logicalBlockSize, force: false, dryRun: false, clock, logger };
   const report = await formatSpares(devices, format);
+  if (sharedStorage) devices.release();
   if (report.state === 'created') logger.info({ volume: report.volumeUuid }, 'spares formatted');
   if (!report.ample) logger.warn('the spares are smaller than a hundredth of the main device');
 }
@@ -98,16 +197,18 @@ async function withSpares(
   devices: DeviceSet,
   options: VolumeOptions,
   { logger, clock, decode = sharedDecoder() }: VolumeMeans,
+  repair: boolean,
 ): Promise<OpenedVolume> {
   for (const spare of devices.spares) requireSize(spare);
   // The main is checked before the metadata is opened for writing, and repaired.
   const recorded = await recordedOn(devices.spares, decode);
   if (recorded !== undefined) {
-    const { grade, reasons } = await requireMain(recorded.config, devices.main);
+    // Grown, and nobody has asked for a resize: the guest goes on with what it has.
+    const mayBeLonger = options.sharedStorage ?? false;
+    const { grade, reasons } = await requireMain(recorded.config, devices.main, { mayBeLonger });
     if (grade !== 'strong') logger.warn({ reasons }, 'the main device is known by its size only');
     requireBlockSize(recorded.config.logicalBlockSize, devices, options);
   }
-  const repair = !options.readOnly;
   const store = await MetadataStore.open(devices.spares, { repair, clock, logger, decode });
   if (store.readOnly && repair) {
     logger.warn('the metadata has a feature that allows reading only; the volume is read-only');
@@ -121,10 +222,12 @@ async function withSpares(
     table,
     pool,
     logicalBlockSize: store.config.logicalBlockSize as 512 | 4096,
-    readOnly: store.readOnly,
+    sizeSectors: store.config.main.sizeSectors,
+    // One that is only looked at says nothing of itself.
+    readOnly: repair ? store.readOnly : options.readOnly,
     name: options.name ?? store.config.name,
     serial: options.serial ?? store.volumeUuid.replaceAll('-', '').slice(0, SERIAL_BYTES),
-    close: () => devices.close(),
+    devices,
   };
 }
 

@@ -7,6 +7,8 @@ export interface VolumeOptions {
   /** Format blank spares for this main first. */
   readonly create: boolean;
   readonly readOnly: boolean;
+  /** Hold the devices only while rings run: another back-end has the same volume. */
+  readonly sharedStorage?: boolean | undefined;
   readonly numQueues: number;
   /** Threads that serve queues; 0 for as many as fit. */
   readonly workers: number;

@@ -4,6 +4,10 @@ import type { SpareTotals } from '../remap/spare-policy.js';
 
 /** What is known of a volume's troubles. */
 export interface Facts {
+  /** False: another back-end may have the volume, and all below is of an earlier time. */
+  readonly held: boolean;
+  /** Why rings that are to run do not, a sentence. */
+  readonly ringsWait: string | undefined;
   readonly mainPath: string;
   /** Why main serves nothing any more, a clause; undefined while it does. */
   readonly mainFailure: string | undefined;
@@ -29,9 +33,13 @@ export function spareState(totals: SpareTotals): SpareState {
   return totals.retiredSectors > 0 ? 'degraded' : 'healthy';
 }
 
-/** `failed` when main or its cache is lost, `degraded` when anything asks for attention. */
+/**
+ * `failed` when main or its cache is lost, `standby` while the volume is not held, `degraded` when
+ * anything asks for attention.
+ */
 export function volumeState(facts: Facts): VolumeState {
   if (facts.mainFailure !== undefined || facts.flushFailed) return 'failed';
+  if (!facts.held) return 'standby';
   return problemsOf(facts).length > 0 ? 'degraded' : 'healthy';
 }
 
@@ -54,6 +62,10 @@ export function problemsOf(facts: Facts): Problem[] {
         'restart.',
     );
   }
+  if (facts.ringsWait !== undefined)
+    add('RINGS_WAIT', `The guest stands still: ${facts.ringsWait}`);
+  // The rest is for its holder to tell.
+  if (!facts.held) return problems;
   if (facts.metadataFailure !== undefined) {
     add(
       'METADATA_FAILED',

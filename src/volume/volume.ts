@@ -19,12 +19,13 @@ import type {
 import type { VolumeControl } from '../protocol/volume-control.js';
 import { DeviceErrors } from './device-errors.js';
 import { Faults } from './faults.js';
-import { wholeIndex } from './index-records.js';
+import { HandOver } from './hand-over.js';
+import { emptyIndex, wholeIndex } from './index-records.js';
 import { Journal } from './journal.js';
 import { LogLimiter } from './log-limiter.js';
 import { MetadataScrub } from './metadata-scrub.js';
 import { Mover } from './mover.js';
-import { type OpenedVolume, openStorage, type VolumeMeans } from './opening.js';
+import { type OpenedVolume, openStorage, takeStorage, type VolumeMeans } from './opening.js';
 import type { VolumeOptions } from './options.js';
 import { Quarantine } from './quarantine.js';
 import { Reallocator } from './reallocator.js';
@@ -49,7 +50,11 @@ interface Remapping {
  */
 export class Volume implements VolumeControl {
   readonly #options: VolumeOptions;
-  readonly #storage: OpenedVolume;
+  readonly #means: VolumeMeans;
+  /** On shared storage as it was when the volume was last held, or opened. */
+  #storage: OpenedVolume;
+  /** On shared storage; without it the volume is held from open to stop. */
+  readonly #handOver: HandOver | undefined;
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #system: VolumeSystem;
@@ -57,8 +62,8 @@ export class Volume implements VolumeControl {
   readonly #faults: Faults;
   readonly #errors: DeviceErrors;
   readonly #limiter: LogLimiter;
-  /** undefined without a spare, or when nothing may be written. */
-  readonly #remapping: Remapping | undefined;
+  /** undefined without a spare, when nothing may be written, or while the volume is not held. */
+  #remapping: Remapping | undefined;
   readonly #queues = new Set<number>();
   #connected = false;
   /** Of the volume: main may be longer, and nobody told us yet. */
@@ -70,8 +75,9 @@ export class Volume implements VolumeControl {
 
   private constructor(options: VolumeOptions, storage: OpenedVolume, means: VolumeMeans) {
     this.#options = options;
+    this.#means = means;
     this.#storage = storage;
-    this.#sizeSectors = storage.main.sizeSectors;
+    this.#sizeSectors = storage.sizeSectors;
     this.#logger = means.logger;
     this.#clock = means.clock;
     this.#system = means.system ?? realSystem;
@@ -81,6 +87,15 @@ export class Volume implements VolumeControl {
     this.#errors = new DeviceErrors(paths, means);
     this.#limiter = new LogLimiter(means.clock);
     this.#backend = this.#startBackend();
+    if (options.sharedStorage) {
+      this.#handOver = new HandOver({
+        ...means,
+        take: () => this.#take(),
+        letGo: () => this.#letGo(),
+        answer: (claim, granted) => this.#backend.answerClaim(claim, granted),
+      });
+      return;
+    }
     try {
       this.#remapping = this.#startRemapping();
       this.#backend.publish(wholeIndex(storage.table));
@@ -92,16 +107,16 @@ export class Volume implements VolumeControl {
   }
 
   /**
-   * Opens, checks and locks everything, formats with `create`, repairs the metadata, and makes the
-   * data plane ready; `listen` then lets a front-end in. Throws what the parts throw, each with
-   * nothing left open.
+   * Opens, checks and (but for shared storage) locks everything, formats with `create`, repairs the
+   * metadata, and makes the data plane ready; `listen` then lets a front-end in. Throws what the
+   * parts throw, each with nothing left open.
    */
   static async open(options: VolumeOptions, means: VolumeMeans): Promise<Volume> {
     const storage = await openStorage(options, means);
     try {
       return new Volume(options, storage, means);
     } catch (e) {
-      await storage.close();
+      await storage.devices.close();
       throw e;
     }
   }
@@ -152,6 +167,7 @@ export class Volume implements VolumeControl {
   }
 
   async #resize(): Promise<ResizeReport> {
+    this.#requireHeld();
     if (this.#stopping !== undefined) throw new RemapError('NATIVE', 'The back-end is stopping.');
     const { main, store, logicalBlockSize } = this.#storage;
     const previousSectors = this.#sizeSectors;
@@ -163,6 +179,7 @@ export class Volume implements VolumeControl {
   }
 
   listRemaps(): { remaps: RemapRow[]; pending: PendingRow[] } {
+    this.#requireHeld();
     return listRows(this.#storage.table);
   }
 
@@ -193,11 +210,24 @@ export class Volume implements VolumeControl {
   }
 
   async #stop(): Promise<void> {
-    const { store, main, spares, readOnly } = this.#storage;
+    await this.#rest();
+    await this.#backend.stop();
+    await this.#handOver?.stop();
+    if (this.#handOver === undefined) await this.#settle();
+    this.#faults.close();
+    await this.#storage.devices.close();
+  }
+
+  /** Ends what the volume does of itself, while the data plane still runs. */
+  async #rest(): Promise<void> {
     await this.#resizing;
     await this.#remapping?.scrub.stop();
     await this.#remapping?.mover.stop();
-    await this.#backend.stop();
+  }
+
+  /** All rings are drained: makes durable what is not yet. */
+  async #settle(): Promise<void> {
+    const { store, main, spares, readOnly } = this.#storage;
     await this.#remapping?.reallocator.idle();
     await this.#remapping?.quarantine.stop();
     await store?.drain();
@@ -205,8 +235,41 @@ export class Volume implements VolumeControl {
       // The guest was told nothing about what it did not flush; a failure is only worth a line.
       await device.flush().catch((err) => this.#logger.error({ err }, 'the last flush failed'));
     }
-    this.#faults.close();
-    await this.#storage.close();
+  }
+
+  /** Rings are to run: locks the devices, and loads what others may have changed. */
+  async #take(): Promise<void> {
+    const storage = await takeStorage(this.#storage, this.#options, this.#means);
+    try {
+      this.#storage = storage;
+      for (const i of storage.spares.keys()) {
+        if (this.#errors.failureOf(i + 1) !== undefined) storage.pool.disable(i);
+      }
+      if (storage.sizeSectors > this.#sizeSectors) {
+        this.#backend.setCapacity(storage.sizeSectors);
+        this.#sizeSectors = storage.sizeSectors;
+      }
+      this.#backend.publish(emptyIndex(this.#sizeSectors));
+      this.#backend.publish(wholeIndex(storage.table));
+      this.#remapping = this.#startRemapping();
+      this.#remapping?.scrub.start();
+    } catch (e) {
+      storage.devices.release();
+      throw e;
+    }
+    const { store, table } = storage;
+    this.#logger.info({ generation: store?.generation, ...table.totals }, 'volume taken');
+  }
+
+  async #letGo(): Promise<void> {
+    try {
+      await this.#rest();
+      await this.#settle();
+    } catch (err) {
+      this.#logger.error({ err }, `the volume was let go unfinished: ${sentence(err)}`);
+    }
+    this.#remapping = undefined;
+    this.#storage.devices.release();
   }
 
   #startBackend(): Backend {
@@ -222,6 +285,7 @@ export class Volume implements VolumeControl {
       numQueues,
       workers,
       readOnly,
+      sharedStorage: this.#options.sharedStorage ?? false,
       serial,
     };
     try {
@@ -231,6 +295,10 @@ export class Volume implements VolumeControl {
         queue: (index, running) => {
           if (running) this.#queues.add(index);
           else this.#queues.delete(index);
+        },
+        claim: (claim) => {
+          if (claim === undefined) this.#handOver?.giveUp();
+          else this.#handOver?.claim(claim);
         },
         recovered: ({ lba, count }) => {
           this.#limiter.line('recovered', (more) => {
@@ -315,6 +383,8 @@ export class Volume implements VolumeControl {
     const copies = store?.copies() ?? [];
     const totals = pool.totals();
     return {
+      held: this.#handOver?.held ?? true,
+      ringsWait: this.#handOver?.trouble,
       mainPath: this.#options.mainPath,
       mainFailure: this.#errors.failureOf(0),
       flushFailed: this.#backend.flushFailed,
@@ -341,7 +411,17 @@ export class Volume implements VolumeControl {
     };
   }
 
+  #requireHeld(): void {
+    if (this.#handOver?.held ?? true) return;
+    throw new RemapError(
+      'NOT_HELD',
+      'This back-end does not hold the volume, because no ring of its front-end runs; ask the ' +
+        'back-end that the guest runs on, or start the guest.',
+    );
+  }
+
   #requireRemapping(): Remapping {
+    this.#requireHeld();
     if (this.#remapping !== undefined) return this.#remapping;
     if (this.#storage.store === undefined) {
       throw new RemapError('SPARE_EXHAUSTED', 'This volume has no spare; start it with --spare.');

@@ -129,7 +129,7 @@ ${GLOBAL}`,
 
 Show what a running back-end serves, and how well.
 
-Exit status 3 when a volume is degraded or failed.
+Exit status 3 when a volume is degraded or failed, or a guest waits for it.
 
 ${SOCKET}${GLOBAL}`,
   resize: `Usage: remapctl resize

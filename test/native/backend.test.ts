@@ -92,6 +92,12 @@ class FakeNative implements NativeBackend {
     this.onEvents();
   }
 
+  readonly answers: [bigint, boolean][] = [];
+
+  answerClaim(claim: bigint, granted: boolean): void {
+    this.answers.push([claim, granted]);
+  }
+
   /** Kind and token of each command of call `call`. */
   commands(call: number): { kind: number; token: bigint }[] {
     const bytes = this.submitted[call] ?? Buffer.alloc(0);
@@ -106,6 +112,7 @@ const silent: BackendHandlers = {
   parked() {},
   client() {},
   queue() {},
+  claim() {},
   recovered() {},
   deviceError() {},
   log() {},

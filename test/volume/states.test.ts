@@ -3,6 +3,8 @@ import { type Facts, problemsOf, spareState, volumeState } from '../../src/volum
 
 const totals = { totalSectors: 1000, freeSectors: 900, retiredSectors: 0, usable: true };
 const sound: Facts = {
+  held: true,
+  ringsWait: undefined,
   mainPath: '/dev/main',
   mainFailure: undefined,
   flushFailed: false,

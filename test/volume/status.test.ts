@@ -15,6 +15,8 @@ const inputs: StatusInputs = {
   name: 'disk',
   uuid: 'b315b511-6ca6-47a6-b09d-c222a6781b69',
   facts: {
+    held: true,
+    ringsWait: undefined,
     mainPath: '/dev/main',
     mainFailure: undefined,
     flushFailed: false,

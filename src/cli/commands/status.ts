@@ -6,7 +6,7 @@ export const statusCommand: Command = {
   verb: 'status',
   synopsis: '',
   summary: 'show what a running back-end serves, and how well',
-  help: 'Exit status 3 when a volume is degraded or failed.\n',
+  help: 'Exit status 3 when a volume is degraded or failed, or a guest waits for it.\n',
   options: {},
   words: [0, 0],
   run,
@@ -22,5 +22,8 @@ async function run(invocation: Invocation): Promise<ExitStatus> {
     const volumes = answer.volumes.map((v) => renderVolume(v, socket, terminal.colour));
     terminal.out(volumes.join('\n'));
   }
-  return answer.volumes.every((v) => v.state === 'healthy') ? EXIT.done : EXIT.degraded;
+  const fine = answer.volumes.every(({ state, problems }) => {
+    return state === 'healthy' || (state === 'standby' && problems.length === 0);
+  });
+  return fine ? EXIT.done : EXIT.degraded;
 }
