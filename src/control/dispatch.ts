@@ -8,7 +8,7 @@ export type Answer = z.infer<(typeof answerSchemas)[Request['verb']]>;
 export async function dispatch(volume: VolumeControl, request: Request): Promise<Answer> {
   switch (request.verb) {
     case 'status':
-      return { schema: 'status/1', volumes: [volume.status()] };
+      return { schema: 'status/1', pid: process.pid, volumes: [volume.status()] };
     case 'resize':
       return { schema: 'resize/1', ...(await volume.resize()) };
     case 'remap list':

@@ -93,3 +93,14 @@ export const LOCK_RETRY_MS = 20;
 export const LOCK_LINGER_MS = 30_000;
 /** Every process is looked at in between. */
 export const LOCK_LINGER_RETRY_MS = 200;
+/** Between two looks whether a process answers, ms: 20 volumes are 100 short requests a second. */
+export const SERVICE_LOOK_MS = 200;
+/** First and longest wait before the process of a volume is started again, ms. */
+export const SERVICE_RESTART_FIRST_MS = 500;
+export const SERVICE_RESTART_MAX_MS = 30_000;
+/** A process that ran so long did not fail at its start, ms. */
+export const SERVICE_STEADY_MS = 60_000;
+/** Between two looks for devices that came or went, ms: 200 of them take 200 stat calls. */
+export const DISCOVERY_LOOK_MS = 2_000;
+/** Processes started at a time: each takes a third of a second of CPU. */
+export const SERVICES_STARTING_MAX = 4;

@@ -1,5 +1,7 @@
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import {
+  type CommandLine,
   type OptionTable,
   parseCommandLine,
   parseNumber,
@@ -11,6 +13,7 @@ import {
   QUEUES_DEFAULT,
   QUEUES_MAX,
 } from '../core/limits.js';
+import type { SuperviseOptions } from './supervise.js';
 
 /** Bytes of the serial in VIRTIO_BLK_T_GET_ID (virtio 1.2, section 5.2.6). */
 const SERIAL_MAX_BYTES = 20;
@@ -27,6 +30,8 @@ export const OPTIONS = {
   connect: { type: 'string' },
   fd: { type: 'string' },
   'blk-file': { type: 'string' },
+  discover: { type: 'string', multiple: true },
+  'socket-dir': { type: 'string' },
   spare: { type: 'string', multiple: true },
   create: { type: 'boolean' },
   name: { type: 'string' },
@@ -46,7 +51,18 @@ export const OPTIONS = {
 } as const satisfies OptionTable;
 
 /** Of the contract, and of a later version of this program. */
-const LATER = ['discover', 'config', 'socket-dir'];
+const LATER = ['config'];
+
+/** What every process of a supervisor is given; the rest is each volume's own. */
+const COMMON = [
+  'read-only',
+  'shared-storage',
+  'num-queues',
+  'allow-fault-injection',
+  'metadata-scrub-seconds',
+  'workers',
+  'log-level',
+] as const;
 
 export const USAGE = `Usage: vhost-user-remap --socket-path=PATH --blk-file=MAIN [--spare=SPARE]...
 
@@ -57,6 +73,9 @@ Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE
   --fd=N                    or use this inherited socket, listening or connected
   --blk-file=MAIN           main device: a file, a block device, or null:SIZE for measurements
   --spare=SPARE             spare, may be given up to 8 times; without one, plain pass-through
+  --discover=PATH           instead of --blk-file: serve every volume found among the devices and
+                            images there, one process each; may be given more than once
+  --socket-dir=DIR          with --discover: VOLUME.sock and VOLUME.ctl are made here
   --create                  format blank spares for MAIN first; its own stay as they are
   --name=NAME               name of the volume in status; by default the file name of MAIN
   --read-only               serve a read-only disk, write to no device
@@ -170,7 +189,12 @@ export type DaemonOptions = z.infer<typeof optionsSchema>;
 
 export type DaemonCommand =
   | { readonly kind: 'capabilities' | 'help' | 'version' }
-  | { readonly kind: 'serve'; readonly options: DaemonOptions };
+  | { readonly kind: 'serve'; readonly options: DaemonOptions }
+  | {
+      readonly kind: 'supervise';
+      readonly options: SuperviseOptions;
+      readonly logLevel: DaemonOptions['log-level'];
+    };
 
 /** Reads the command line of vhost-user-remap. Throws USAGE, in one sentence. */
 export function parseDaemonOptions(args: readonly string[]): DaemonCommand {
@@ -190,7 +214,35 @@ export function parseDaemonOptions(args: readonly string[]): DaemonCommand {
   if (positionals[0] !== undefined) {
     throw usageError(`'${positionals[0]}' is not an option; name the device with --blk-file=MAIN`);
   }
+  if (values.discover !== undefined || values['socket-dir'] !== undefined) {
+    return superviseCommand(values);
+  }
   const parsed = optionsSchema.safeParse(values);
   if (!parsed.success) throw usageError(parsed.error.issues[0]?.message ?? 'bad options');
   return { kind: 'serve', options: parsed.data };
+}
+
+/** Checks the options that all processes share before any is started. Throws USAGE. */
+function superviseCommand(values: CommandLine['values']): DaemonCommand {
+  const { discover, 'socket-dir': socketDir, ...rest } = values;
+  if (!Array.isArray(discover)) {
+    throw usageError('--socket-dir goes with --discover=PATH; say where to look for volumes');
+  }
+  if (typeof socketDir !== 'string') {
+    throw usageError('--discover needs --socket-dir=DIR, where each volume gets its socket');
+  }
+  const own = Object.keys(rest).find((name) => !COMMON.some((common) => common === name));
+  if (own !== undefined) {
+    throw usageError(`--${own} is for one volume; leave it out, or serve that one with --blk-file`);
+  }
+  const parsed = optionsSchema.safeParse({ ...rest, 'blk-file': '-', 'socket-path': '-' });
+  if (!parsed.success) throw usageError(parsed.error.issues[0]?.message ?? 'bad options');
+  const common = Object.entries(rest).map(([name, value]) =>
+    value === true ? `--${name}` : `--${name}=${value}`,
+  );
+  return {
+    kind: 'supervise',
+    logLevel: parsed.data['log-level'],
+    options: { discover, socketDir: resolve(socketDir), common },
+  };
 }

@@ -5,6 +5,7 @@ import { usageError } from '../core/command-line.js';
 import type { Logger } from '../core/log.js';
 import type { VolumeControl } from '../protocol/volume-control.js';
 import type { DaemonOptions } from './options.js';
+import { SUPERVISED } from './service.js';
 import type { Shutdown } from './shutdown.js';
 
 /** What the program needs of a volume besides its administration. */
@@ -64,7 +65,8 @@ function announce(options: DaemonOptions, volume: ServedVolume, log: Logger): vo
       engine: engine.name,
       workers: engine.workers,
     },
-    'ready',
+    // The supervisor says "ready" when all are.
+    process.env[SUPERVISED] === undefined ? 'ready' : 'serving',
   );
 }
 

@@ -19,6 +19,8 @@ export interface FoundMain {
   /** null when it was not found, or more than one claims to be it. */
   readonly path: string | null;
   readonly grade: IdentityGrade | null;
+  /** It stands where it stood when the volume was made. */
+  readonly atRecordedPath: boolean;
 }
 
 export interface FoundSpare {
@@ -165,7 +167,7 @@ function findMain(
   const ranked = all
     .filter(({ path }) => !spares.has(path))
     .map((one) => ({ one, match: compareIdentity(record, one.found) }));
-  const nobody: FoundMain = { path: null, grade: null };
+  const nobody: FoundMain = { path: null, grade: null, atRecordedPath: false };
   const strong = ranked.filter(({ match }) => match.grade === 'strong');
   const weak = ranked.filter(({ match }) => match.grade === 'weak');
   const atPath = weak.filter(({ one }) => one.realPath === record.pathHint);
@@ -174,7 +176,8 @@ function findMain(
   const [first, ...others] = best;
   if (first !== undefined && others.length === 0) {
     const { grade, reasons } = first.match;
-    const main = { path: first.one.path, grade };
+    const atRecordedPath = first.one.realPath === record.pathHint;
+    const main = { path: first.one.path, grade, atRecordedPath };
     return { main, conflicts: [], reasons: grade === 'weak' ? reasons.map(aboutMain) : [] };
   }
   if (first !== undefined) {
@@ -190,7 +193,7 @@ function findMain(
   if (changed === undefined) return { main: nobody, conflicts: [], reasons: [] };
   const why = changed.match.reasons.at(-1) ?? '';
   return {
-    main: { path: null, grade: 'mismatch' },
+    main: { path: null, grade: 'mismatch', atRecordedPath: true },
     conflicts: [`${changed.one.path} stands where its main stood, and ${why}`],
     reasons: [],
   };

@@ -113,10 +113,7 @@ const BAD: readonly [string, string][] = [
     `--fd=3 --blk-file=m --name=${'n'.repeat(49)}`,
     '--name is at most 48 bytes of UTF-8 without control characters',
   ],
-  [
-    '--discover=/dev',
-    '--discover is not in this version; start one vhost-user-remap with --blk-file per volume',
-  ],
+  ['--discover=/dev', '--discover needs --socket-dir=DIR, where each volume gets its socket'],
   [
     '--config f',
     '--config is not in this version; start one vhost-user-remap with --blk-file per volume',
@@ -153,6 +150,9 @@ Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE
   --fd=N                    or use this inherited socket, listening or connected
   --blk-file=MAIN           main device: a file, a block device, or null:SIZE for measurements
   --spare=SPARE             spare, may be given up to 8 times; without one, plain pass-through
+  --discover=PATH           instead of --blk-file: serve every volume found among the devices and
+                            images there, one process each; may be given more than once
+  --socket-dir=DIR          with --discover: VOLUME.sock and VOLUME.ctl are made here
   --create                  format blank spares for MAIN first; its own stay as they are
   --name=NAME               name of the volume in status; by default the file name of MAIN
   --read-only               serve a read-only disk, write to no device

@@ -11,6 +11,7 @@ import { MemoryVolume } from '../fixtures/memory-volume.js';
 t.test('status/1 has these keys; a key is only ever added', async (t) => {
   t.strictSame(keyPaths(statusAnswerSchema), [
     'schema',
+    'pid',
     ...[
       'name uuid state problems[].code problems[].message mainPath sizeSectors',
       'logicalBlockSize readOnly generation remaps.extents remaps.sectors',
@@ -60,7 +61,7 @@ t.test('the other answers have these keys', async (t) => {
 });
 
 t.test('an answer may carry more than is known, never less', async (t) => {
-  const answer = { schema: 'status/1', volumes: [new MemoryVolume().status()] };
+  const answer = { schema: 'status/1', pid: 1, volumes: [new MemoryVolume().status()] };
   t.ok(statusAnswerSchema.safeParse({ ...answer, later: 1 }).success);
   t.notOk(statusAnswerSchema.safeParse({ schema: 'status/1' }).success);
   t.notOk(statusAnswerSchema.safeParse({ ...answer, schema: 'status/2' }).success);
