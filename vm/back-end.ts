@@ -18,7 +18,7 @@ export interface BackEndOptions {
 /** `qemu-storage-daemon` tells whether a failure is ours: it serves main alone, without remaps. */
 export type BackEndKind = 'vhost-user-remap' | 'qemu-storage-daemon';
 
-const READY_MS = 20_000;
+const READY_MS = 60_000;
 
 export class BackEnd {
   readonly program: Program;
@@ -35,7 +35,7 @@ export class BackEnd {
       `--${options.connects ? 'connect' : 'socket-path'}=${options.socketPath}`,
       `--blk-file=${options.mainPath}`,
       `--spare=${options.sparePath}`,
-      '--create',
+      ...(options.more.includes('--read-only') ? [] : ['--create']),
       `--control-socket=${options.controlPath}`,
       '--allow-fault-injection',
       ...options.more,

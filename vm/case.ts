@@ -15,6 +15,8 @@ export interface VmCase extends VmOptions, Omit<GuestOptions, 'script' | 'qemu' 
   readonly needs?: readonly Part[];
   /** Fills the main device, before the back-end starts. */
   readonly fill?: (vm: Vm) => unknown;
+  /** What the case needs and this machine has not. */
+  readonly missing?: () => string | undefined;
   /** Runs before the guest boots, with the back-end up. */
   readonly prepare?: (vm: Vm) => Promise<void>;
   /** Runs after the guest has powered off, with the back-end still up; may tell what it counted. */

@@ -1,7 +1,5 @@
 /** Faults on the main device of a running volume, and what became of them. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import path from 'node:path';
 import type { ExtentMessage, FaultRow, RemapRow } from '../src/protocol/messages.js';
 import type { Vm } from './vm.js';
 
@@ -11,9 +9,8 @@ export async function breakSectors(
   sectors: Iterable<number>,
   kind: 'write-error' | 'read-error' = 'write-error',
 ): Promise<void> {
-  const file = path.join(vm.dir, 'faults.txt');
-  writeFileSync(file, [...sectors].map((lba) => `${kind} ${lba} 1\n`).join(''));
-  await vm.remapctl.run('inject', 'add', `--from=${file}`);
+  const always = { device: 'main', kind, count: 1, times: 0, delayMs: 0 };
+  await vm.remapctl.inject([...sectors].map((lba) => ({ ...always, lba })));
 }
 
 /** I/O that touches one of the extents that begin here takes so long. */
@@ -23,9 +20,8 @@ export async function slowSectors(
   count: number,
   delayMs: number,
 ): Promise<void> {
-  const file = path.join(vm.dir, 'slow.txt');
-  writeFileSync(file, [...starts].map((lba) => `slow ${lba} ${count}\n`).join(''));
-  await vm.remapctl.run('inject', 'add', `--from=${file}`, `--delay-ms=${delayMs}`);
+  const always = { device: 'main', kind: 'slow' as const, count, times: 0, delayMs };
+  await vm.remapctl.inject([...starts].map((lba) => ({ ...always, lba })));
 }
 
 /** Distinct sectors below `limit`. */

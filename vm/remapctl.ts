@@ -1,6 +1,7 @@
 /** remapctl as a person or a program runs it: a process, an exit status, and JSON on stdout. */
 import { execFile } from 'node:child_process';
-import type { StatusAnswer, VolumeStatus } from '../src/protocol/messages.js';
+import { call } from '../src/protocol/client.js';
+import type { FaultRequest, VolumeStatus } from '../src/protocol/messages.js';
 import { remapctlProgram } from './paths.js';
 
 export class Remapctl {
@@ -27,10 +28,14 @@ export class Remapctl {
     });
   }
 
+  /** Asked over the socket itself: cases look often, and a program takes long to start. */
   async status(): Promise<VolumeStatus> {
-    const answer = JSON.parse(await this.run('status', '--json')) as StatusAnswer;
-    const [volume] = answer.volumes;
-    if (!volume) throw new Error('remapctl status shows no volume');
+    const [volume] = (await call(this.#controlSocket, { verb: 'status' })).volumes;
+    if (!volume) throw new Error('the back-end shows no volume');
     return volume;
+  }
+
+  async inject(faults: readonly FaultRequest[]): Promise<void> {
+    await call(this.#controlSocket, { verb: 'inject add', faults: [...faults] });
   }
 }

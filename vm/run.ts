@@ -68,6 +68,11 @@ process.once('SIGINT', () => process.exit(130));
 const count = { passed: 0, failed: 0 };
 for (const run of chooseRuns(cases, positionals, qemus)) {
   if (!(await canRun(run))) continue;
+  const lacking = run.vmCase.missing?.();
+  if (lacking !== undefined) {
+    console.log(`SKIP ${lacking}`);
+    continue;
+  }
   if (values.verbose) console.log(run.name);
   const result = await runCase(run.name, run.vmCase, {
     backEnd,

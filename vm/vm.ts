@@ -6,6 +6,7 @@ import { BackEnd, type BackEndKind } from './back-end.js';
 import { type Diagnosis, diagnose } from './diagnose.js';
 import type { Firmware } from './firmware.js';
 import { answerLine, type GuestEvent, parseGuestLine } from './guest-channel.js';
+import { attachLoop, detachLoop } from './loop-device.js';
 import { describeEnding, Program, rejectAfter } from './program.js';
 import { type Accelerator, accelerator, qemuArguments } from './qemu.js';
 import { type QemuVersion, qemuProgram } from './qemu-program.js';
@@ -27,6 +28,8 @@ export interface VmOptions {
   readonly backEndOptions?: readonly string[];
   /** QEMU listens and the back-end connects. */
   readonly connects?: boolean;
+  /** The back-end serves main as a block device of the host. */
+  readonly mainOnLoop?: boolean;
 }
 
 export interface GuestOptions {
@@ -44,6 +47,8 @@ export interface GuestOptions {
   /** The guest starts without the disk, which the case plugs in. */
   readonly diskless?: boolean;
   readonly qemuOptions?: readonly string[];
+  /** Runs once QEMU has been started, beside the guest. */
+  readonly started?: (vm: Vm) => Promise<void>;
   /** What the script may ask for with `host NAME ARG...`. */
   readonly steps?: Readonly<Record<string, HostStep>>;
   /** In place of a script: what U-Boot is told to do. */
@@ -63,10 +68,15 @@ export class GuestFailure extends Error {
   }
 }
 
+/** What hangs is found in the end; a loaded machine boots a guest in minutes. */
+const GUEST_MS = 300_000;
+
 export class Vm {
   readonly dir = mkdtempSync(path.join(tmpdir(), 'remap-vm-'));
   readonly mainPath = path.join(this.dir, 'main.img');
   readonly sparePath = path.join(this.dir, 'spare.img');
+  /** What the back-end opens: main, or the block device it is. */
+  readonly mainDevice: string;
   readonly remapctl: Remapctl;
   readonly #options: VmOptions;
   readonly socketPath = path.join(this.dir, 'disk.sock');
@@ -76,7 +86,10 @@ export class Vm {
   #qmp: Promise<Qmp> | undefined;
   #backEnd: BackEnd | undefined;
   #qemu: Program | undefined;
-  readonly #removeImages = (): void => rmSync(this.dir, { recursive: true, force: true });
+  readonly #removeImages = (): void => {
+    if (this.mainDevice !== this.mainPath) detachLoop(this.mainDevice);
+    rmSync(this.dir, { recursive: true, force: true });
+  };
   #onDiagnosis: (found: Diagnosis) => void = () => undefined;
 
   constructor(options: VmOptions) {
@@ -90,16 +103,18 @@ export class Vm {
       writeFileSync(file, '');
       truncateSync(file, sizeMiB * 1024 * 1024);
     }
+    this.mainDevice = options.mainOnLoop ? attachLoop(this.mainPath) : this.mainPath;
   }
 
-  async startBackEnd(): Promise<void> {
+  /** `more` in place of the options of the case. */
+  async startBackEnd(more: readonly string[] = this.#options.backEndOptions ?? []): Promise<void> {
     this.#backEnd = await BackEnd.start(this.#options.backEnd ?? 'vhost-user-remap', {
       socketPath: this.socketPath,
-      mainPath: this.mainPath,
+      mainPath: this.mainDevice,
       sparePath: this.sparePath,
       controlPath: this.#controlPath,
       connects: this.#options.connects ?? false,
-      more: this.#options.backEndOptions ?? [],
+      more,
     });
     this.#diagnose(this.#backEnd.program);
   }
@@ -135,13 +150,14 @@ export class Vm {
 
   /** Boots the guest and resolves once its script has ended well and QEMU is gone. */
   async runGuest(guest: GuestOptions): Promise<void> {
-    const timeoutMs = guest.timeoutMs ?? 120_000;
+    const timeoutMs = guest.timeoutMs ?? GUEST_MS;
     const qemu = this.#startQemu(guest, await accelerator());
     try {
       const code = await Promise.race([
         guest.commands ? this.#command(qemu, guest.commands) : this.#follow(qemu, guest),
         new Promise<never>((_, reject) => {
           this.#onDiagnosis = (found) => reject(new GuestFailure(found.sentence, found));
+          guest.started?.(this).catch(reject);
         }),
         rejectAfter(timeoutMs, `the guest did not finish in ${timeoutMs / 1000} s`),
       ]);

@@ -1,4 +1,5 @@
 import type { VmCase } from '../case.js';
+import { vmCase as blockDevice } from './block-device/case.js';
 import { vmCase as boot } from './boot/case.js';
 import { vmCase as bootBios } from './boot-bios/case.js';
 import { vmCase as bootRemapped } from './boot-remapped/case.js';
@@ -9,10 +10,12 @@ import { vmCase as hotPlug } from './hot-plug/case.js';
 import { vmCase as killBackend } from './kill-backend/case.js';
 import { vmCase as memoryHotPlug } from './memory-hot-plug/case.js';
 import { vmCase as notShared } from './not-shared/case.js';
+import { vmCase as readOnly } from './read-only/case.js';
 import { vmCase as reset } from './reset/case.js';
 import { vmCase as resizeAndZeroes } from './resize-and-zeroes/case.js';
 import { vmCase as restartTwoQueues } from './restart-two-queues/case.js';
 import { vmCase as stopCont } from './stop-cont/case.js';
+import { vmCase as stoppedDevice } from './stopped-device/case.js';
 import { vmCase as tooFewQueues } from './too-few-queues/case.js';
 import { vmCase as uBoot } from './u-boot/case.js';
 
@@ -34,4 +37,7 @@ export const cases: Readonly<Record<string, VmCase>> = {
   'stop-cont': stopCont,
   'memory-hot-plug': memoryHotPlug,
   'resize-and-zeroes': resizeAndZeroes,
+  'block-device': blockDevice,
+  'read-only': readOnly,
+  'stopped-device': stoppedDevice,
 };

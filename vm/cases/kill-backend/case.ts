@@ -17,7 +17,7 @@ let killsOutOfOrder = 0;
 let inFlightAtKills = 0;
 let before: InflightEntry[] = [];
 
-const WRITES_AGAIN_MS = 60_000;
+const WRITES_AGAIN_MS = 120_000;
 
 /** Waits until the guest writes; what the volume looks like then. */
 async function underLoad(vm: Vm): Promise<VolumeStatus> {
@@ -26,6 +26,7 @@ async function underLoad(vm: Vm): Promise<VolumeStatus> {
   while (performance.now() < deadline) {
     const status = await vm.remapctl.status();
     if (status.io.writes > writes) return status;
+    await sleep(10);
   }
   throw new Error(`the guest has not written for ${WRITES_AGAIN_MS / 1000} s`);
 }

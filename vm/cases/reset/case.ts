@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { VmCase } from '../../case.js';
 import { slowSectors } from '../../faults.js';
 import { rounds, roundsTimeoutMs } from '../../rounds.js';
@@ -23,11 +24,13 @@ async function underLoad(vm: Vm): Promise<number> {
   while (performance.now() < deadline) {
     const { inFlight } = (await vm.remapctl.status()).io;
     if (inFlight >= 4) return inFlight;
+    await sleep(10);
   }
   throw new Error('the guest has too little in flight for a reset in the middle of I/O');
 }
 
 export const vmCase: VmCase = {
+  inSuite: [],
   title: 'the guest is reset in the middle of I/O, from outside and by itself',
   mainMiB: 64,
   spareMiB: 16,

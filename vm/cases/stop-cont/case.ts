@@ -11,6 +11,7 @@ const AREA_SECTORS = 32768;
 let inFlightAtStops: number[] = [];
 
 export const vmCase: VmCase = {
+  inSuite: [],
   title: 'stop and cont of the machine under load; a stopped one has nothing in flight',
   mainMiB: 64,
   spareMiB: 16,
