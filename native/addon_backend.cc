@@ -76,6 +76,7 @@ class AddonBackend final : public Napi::ObjectWrap<AddonBackend> {
                            InstanceAccessor<&AddonBackend::engine>("engine"),
                            InstanceAccessor<&AddonBackend::workers>("workers"),
                            InstanceAccessor<&AddonBackend::flush_failed>("flushFailed"),
+                           InstanceAccessor<&AddonBackend::write_through>("writeThrough"),
                        });
   }
 
@@ -103,6 +104,7 @@ class AddonBackend final : public Napi::ObjectWrap<AddonBackend> {
   Napi::Value engine(const Napi::CallbackInfo& info);
   Napi::Value workers(const Napi::CallbackInfo& info);
   Napi::Value flush_failed(const Napi::CallbackInfo& info);
+  Napi::Value write_through(const Napi::CallbackInfo& info);
 
   std::unique_ptr<Held> held_;
   std::string socket_path_;
@@ -233,6 +235,11 @@ Napi::Value AddonBackend::workers(const Napi::CallbackInfo& info) {
 Napi::Value AddonBackend::flush_failed(const Napi::CallbackInfo& info) {
   if (!usable(info.Env())) return info.Env().Undefined();
   return Napi::Boolean::New(info.Env(), held_->backend->flush_failed());
+}
+
+Napi::Value AddonBackend::write_through(const Napi::CallbackInfo& info) {
+  if (!usable(info.Env())) return info.Env().Undefined();
+  return Napi::Boolean::New(info.Env(), held_->backend->context().write_through);
 }
 
 }  // namespace

@@ -44,8 +44,9 @@ function mainLine(v: VolumeStatus): string {
 }
 
 function clientLine(v: VolumeStatus): string {
+  const cache = v.client.writeThrough ? ', write-through' : '';
   const client = v.client.connected
-    ? `connected, ${v.client.queues} of ${plural(v.client.maxQueues, 'queue')} in use`
+    ? `connected, ${v.client.queues} of ${plural(v.client.maxQueues, 'queue')} in use${cache}`
     : `none connected, ${plural(v.client.maxQueues, 'queue')} offered`;
   return `${client}; ${v.engine.name}, ${plural(v.engine.workers, 'worker')}`;
 }

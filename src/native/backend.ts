@@ -134,6 +134,11 @@ export class Backend {
     return this.#last === undefined ? this.#native.flushFailed : this.#flushFailed;
   }
 
+  /** The front-end will ask for no flush; false once stopped. */
+  get writeThrough(): boolean {
+    return this.#last === undefined && this.#native.writeThrough;
+  }
+
   /** Changes the remap index, in order; it is in force when this returns. Throws NATIVE. */
   publish(changes: Iterable<IndexChange>): void {
     let chunk: IndexChange[] = [];

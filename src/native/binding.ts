@@ -101,6 +101,8 @@ export interface NativeBackend {
   indexBytes(): number;
   /** Some device has failed a flush. */
   readonly flushFailed: boolean;
+  /** The front-end will ask for no flush, so that each write must be durable by itself. */
+  readonly writeThrough: boolean;
   /** Joins all threads; after kStopped only. */
   destroy(): void;
 }

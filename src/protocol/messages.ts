@@ -198,6 +198,10 @@ export const volumeStatusSchema = z.object({
     queues: counter,
     /** Queues offered to it. */
     maxQueues: counter,
+    /** Requests taken from each of them since the back-end started. */
+    requests: z.array(counter),
+    /** No flush will come, by what was agreed on: each write is made durable before its answer. */
+    writeThrough: z.boolean(),
   }),
   /** How I/O is done, and by how many threads. */
   engine: z.object({ name: z.string(), workers: counter }),

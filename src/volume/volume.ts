@@ -135,7 +135,7 @@ export class Volume implements VolumeControl {
 
   status(): VolumeStatus {
     const { store, table, logicalBlockSize, readOnly, name } = this.#storage;
-    const { total } = this.#backend.counters();
+    const { total, queues } = this.#backend.counters();
     return statusOf({
       name,
       uuid: store?.volumeUuid ?? null,
@@ -154,6 +154,8 @@ export class Volume implements VolumeControl {
         connected: this.#connected,
         queues: this.#queues.size,
         maxQueues: this.#options.numQueues,
+        requests: queues.map((q) => q.reads + q.writes + q.flushes + q.discards),
+        writeThrough: this.#connected && this.#backend.writeThrough,
       },
       engine: { name: this.#backend.engine, workers: this.#backend.workers },
       faultInjection: { allowed: this.#faults.allowed, rules: this.#faults.count },

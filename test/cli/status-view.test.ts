@@ -66,7 +66,7 @@ t.test('a volume without a spare, and without a client', async (t) => {
   const status = new MemoryVolume().status();
   status.uuid = null;
   status.spares = [];
-  status.client = { connected: false, queues: 0, maxQueues: 1 };
+  status.client = { ...status.client, connected: false, queues: 0, maxQueues: 1 };
   status.readOnly = true;
   status.faultInjection.allowed = false;
   const text = renderVolume(status, 's', false);
@@ -75,6 +75,13 @@ t.test('a volume without a spare, and without a client', async (t) => {
   t.match(text, '  client: none connected, 1 queue offered; io_uring, 2 workers\n');
   t.match(text, 'no spare: bad blocks are not remapped\n');
   t.notMatch(text, 'faults:');
+});
+
+t.test('a client that never flushes', async (t) => {
+  const status = new MemoryVolume().status();
+  status.client.writeThrough = true;
+  const text = renderVolume(status, 's', false);
+  t.match(text, '  client: connected, 4 of 16 queues in use, write-through; io_uring, 2 workers\n');
 });
 
 t.test('names from elsewhere cannot write to the screen; colours only where wanted', async (t) => {

@@ -81,9 +81,23 @@ t.test('negotiation and config space', async (t) => {
     state: 'healthy',
     sizeSectors: CAPACITY,
     logicalBlockSize: 512,
-    client: { connected: true, queues: 3, maxQueues: 3 },
+    client: { connected: true, queues: 3, maxQueues: 3, requests: [0, 0, 0], writeThrough: false },
   });
   fe.close();
+  t.equal(await daemon.stop(), 0);
+});
+
+t.test('status shows what each queue took, and that nobody will flush', async (t) => {
+  const f = files(t);
+  const daemon = await Daemon.serve(t, f, '--num-queues=2');
+  const features = FEATURES_ALL & ~FEATURE.FLUSH & ~FEATURE.CONFIG_WCE;
+  const fe = await attach(t, f, { queues: 2, features });
+  for (const queue of [0, 1, 1]) await fe.request({ type: TYPE.IN, length: SECTOR, queue });
+  await fe.request({ type: TYPE.OUT, data: prng.bytes(SECTOR), queue: 1 });
+  t.match((await daemon.status()).client, { requests: [1, 3], writeThrough: true });
+  fe.close();
+  const left = await daemon.statusWhen((s) => !s.client.connected);
+  t.match(left.client, { requests: [1, 3], writeThrough: false });
   t.equal(await daemon.stop(), 0);
 });
 

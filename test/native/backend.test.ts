@@ -45,6 +45,7 @@ class FakeNative implements NativeBackend {
   readonly engine = 'fake';
   readonly workers = 1;
   readonly flushFailed = false;
+  readonly writeThrough = false;
   readonly submitted: Buffer[] = [];
   readonly published: number[] = [];
   readonly waiting: Buffer[] = [];

@@ -25,7 +25,8 @@ t.test('status/1 has these keys; a key is only ever added', async (t) => {
       'health.inputs.retiredSectors health.inputs.metadataRepairs',
       'io.reads io.writes io.flushes io.discards io.errors io.remappedReads io.remappedWrites',
       'io.readSectors io.writtenSectors io.parked io.unsupported io.malformed io.inFlight',
-      'client.connected client.queues client.maxQueues engine.name engine.workers',
+      'client.connected client.queues client.maxQueues client.requests client.writeThrough',
+      'engine.name engine.workers',
       'faultInjection.allowed faultInjection.rules',
     ]
       .flatMap((line) => line.split(' '))

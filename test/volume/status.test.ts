@@ -49,7 +49,7 @@ const inputs: StatusInputs = {
   tolerance: 3,
   health: { ...NO_HEALTH, reallocatedTotal: 260, writeErrorsTotal: 255, metadataRepairsTotal: 2 },
   counters,
-  client: { connected: true, queues: 4, maxQueues: 16 },
+  client: { connected: true, queues: 4, maxQueues: 4, requests: [5, 6, 7, 8], writeThrough: true },
   engine: { name: 'io_uring', workers: 1 },
   faultInjection: { allowed: false, rules: 0 },
 };
