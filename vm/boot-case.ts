@@ -27,6 +27,7 @@ export function bootCase(firmware: Firmware, flushes: boolean): BootCase {
         const { io, client } = await vm.remapctl.status();
         assert.ok(io.reads > 0, 'the firmware has read');
         assert.ok(client.connected, 'QEMU is connected');
+        assert.equal(client.writeThrough, !flushes, 'the back-end writes as was agreed');
         const features = await negotiatedFeatures(vm);
         assert.equal(features.includes('FLUSH'), flushes, `FLUSH in ${features}`);
       },

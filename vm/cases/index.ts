@@ -6,6 +6,7 @@ import { vmCase as bootRemapped } from './boot-remapped/case.js';
 import { vmCase as bootUefi } from './boot-uefi/case.js';
 import { vmCase as ext4BadSuperblock } from './ext4-bad-superblock/case.js';
 import { vmCase as fioWriteErrors } from './fio-write-errors/case.js';
+import { vmCase as fourQueues } from './four-queues/case.js';
 import { vmCase as hotPlug } from './hot-plug/case.js';
 import { vmCase as killBackend } from './kill-backend/case.js';
 import { vmCase as memoryHotPlug } from './memory-hot-plug/case.js';
@@ -30,6 +31,7 @@ export const cases: Readonly<Record<string, VmCase>> = {
   'too-few-queues': tooFewQueues,
   'ext4-bad-superblock': ext4BadSuperblock,
   'fio-write-errors': fioWriteErrors,
+  'four-queues': fourQueues,
   'kill-backend': killBackend,
   'restart-two-queues': restartTwoQueues,
   'hot-plug': hotPlug,

@@ -47,6 +47,8 @@ export const vmCase: VmCase = {
       const other = `0x4000000 ${hex(to)} ${hex(COUNT)}`;
       assert.match(await uBoot.run(`virtio write ${other}`), /128 blocks written: OK/);
     }
+    const { client } = await vm.remapctl.status();
+    assert.ok(client.writeThrough, 'each write is made durable');
     const features = await negotiatedFeatures(vm);
     assert.ok(!features.includes('FLUSH'), `FLUSH in ${features}`);
   },
