@@ -2,7 +2,8 @@
 # the second serial port, and all it reads and writes goes through the firmware's driver.
 serial --unit=1 --speed=115200
 terminfo serial dumb
-terminal_input serial
+# UEFI takes some of what comes for its own console, which reads the same port.
+terminal_input serial console
 terminal_output serial
 echo "@@step grub of $grub_platform reads through the firmware"
 echo "@@host firmware"
