@@ -69,7 +69,8 @@ export class Copy {
 
   #succeeds(program: string, args: readonly string[]): Promise<boolean> {
     return new Promise((resolve) => {
-      const options = { cwd: this.#root, stdio: 'ignore', timeout: TEST_TIMEOUT_MS } as const;
+      const env = { ...process.env, TAP_TIMEOUT: `${TEST_TIMEOUT_MS / 1000}` };
+      const options = { cwd: this.#root, env, stdio: 'ignore', timeout: TEST_TIMEOUT_MS } as const;
       const child = spawn(program, args, options);
       child.on('error', () => resolve(false));
       child.on('close', (code) => resolve(code === 0));
