@@ -1,14 +1,5 @@
 import { spawn } from 'node:child_process';
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  symlinkSync,
-  truncateSync,
-} from 'node:fs';
+import { chmodSync, closeSync, readFileSync, symlinkSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { isRemapError, type RemapError } from '../../src/core/errors.js';
@@ -16,7 +7,7 @@ import { LOCK_WAIT_MS } from '../../src/core/limits.js';
 import { openDevices } from '../../src/device/device-set.js';
 import { FileDevice } from '../../src/device/file-device.js';
 import { sparseFile } from '../fixtures/daemon.js';
-import { FrontEnd, socketPair } from '../fixtures/front-end.js';
+import { socketPair } from '../fixtures/front-end.js';
 import { tempDirectory } from '../fixtures/temp-directory.js';
 
 const MIB = 1024 * 1024;
@@ -112,24 +103,35 @@ t.test('a held device is refused, and free again after close', async (t) => {
   await FileDevice.open(path, WRITE).close();
 });
 
+/** Opens `path`, sends the descriptor away on 3, and dies. */
+const LEAVE_BEHIND = (path: string): string => `
+  import { readdirSync, readlinkSync, existsSync } from 'node:fs';
+  import { FileDevice } from '${new URL('../../src/device/file-device.js', import.meta.url)}';
+  import { FrontEnd } from '${new URL('../fixtures/front-end.js', import.meta.url)}';
+  globalThis.held = FileDevice.open('${path}', { readOnly: false, exclusive: true });
+  const link = (fd) => '/proc/self/fd/' + fd;
+  const fd = readdirSync('/proc/self/fd').find((name) => {
+    return existsSync(link(name)) && readlinkSync(link(name)) === '${path}';
+  });
+  const sender = new FrontEnd({ timeoutMs: 1 });
+  await sender.connect(3).catch(() => undefined);
+  await sender.sendRaw(Buffer.alloc(1), [Number(fd)]);
+  process.kill(process.pid, 'SIGKILL');
+`;
+
 t.test('what nobody living holds is waited for', async (t) => {
   const path = file(t, MIB);
-  const holder = FileDevice.open(path, WRITE);
   // Sent and not received: open, locked, and in nobody's hands, as what a killed process leaves.
-  const fd = readdirSync('/proc/self/fd').find((name) => {
-    return existsSync(`/proc/self/fd/${name}`) && readlinkSync(`/proc/self/fd/${name}`) === path;
-  });
   const [near, far] = socketPair();
-  const sender = new FrontEnd({ timeoutMs: 1 });
-  await t.rejects(sender.connect(near), 'nobody answers');
-  await sender.sendRaw(Buffer.alloc(1), [Number(fd)]);
-  await holder.close();
+  const script = ['--input-type=module', '-e', LEAVE_BEHIND(path)];
+  const killed = spawn(process.execPath, script, { stdio: ['ignore', 'inherit', 'inherit', near] });
   closeSync(near);
+  const signal = await new Promise((resolve) => killed.once('exit', (_, name) => resolve(name)));
+  t.equal(signal, 'SIGKILL');
   const begunMs = performance.now();
-  const release = spawn('sleep', ['1.6'], { stdio: ['ignore', 'ignore', 'ignore', far] });
+  const keeper = spawn('sleep', ['1.6'], { stdio: ['ignore', 'ignore', 'ignore', far] });
+  t.teardown(() => keeper.kill());
   closeSync(far);
-  t.teardown(() => release.kill());
-  sender.close();
   await FileDevice.open(path, WRITE).close();
   t.ok(performance.now() - begunMs > LOCK_WAIT_MS, 'for longer than for somebody who is there');
 });
