@@ -7,6 +7,7 @@ import { type Diagnosis, diagnose } from './diagnose.js';
 import type { Firmware } from './firmware.js';
 import { answerLine, type GuestEvent, parseGuestLine } from './guest-channel.js';
 import { attachLoop, detachLoop } from './loop-device.js';
+import { migrate } from './migration.js';
 import { describeEnding, Program, rejectAfter } from './program.js';
 import { type Accelerator, accelerator, qemuArguments } from './qemu.js';
 import { type QemuVersion, qemuProgram } from './qemu-program.js';
@@ -77,15 +78,14 @@ export class Vm {
   readonly sparePath = path.join(this.dir, 'spare.img');
   /** What the back-end opens: main, or the block device it is. */
   readonly mainDevice: string;
-  readonly remapctl: Remapctl;
   readonly #options: VmOptions;
-  readonly socketPath = path.join(this.dir, 'disk.sock');
-  readonly #controlPath = path.join(this.dir, 'control.sock');
-  readonly #consolePath = path.join(this.dir, 'console.log');
-  readonly #qmpPath = path.join(this.dir, 'qmp.sock');
+  /** Where the guest is: each migration goes to the other one, with a back-end of its own. */
+  #side: 0 | 1 = 0;
   #qmp: Promise<Qmp> | undefined;
-  #backEnd: BackEnd | undefined;
+  readonly #backEnds: [BackEnd | undefined, BackEnd | undefined] = [undefined, undefined];
+  #guest: GuestOptions | undefined;
   #qemu: Program | undefined;
+  #follow: (qemu: Program) => void = () => undefined;
   readonly #removeImages = (): void => {
     if (this.mainDevice !== this.mainPath) detachLoop(this.mainDevice);
     rmSync(this.dir, { recursive: true, force: true });
@@ -94,7 +94,6 @@ export class Vm {
 
   constructor(options: VmOptions) {
     this.#options = options;
-    this.remapctl = new Remapctl(this.#controlPath);
     process.once('exit', this.#removeImages);
     for (const [file, sizeMiB] of [
       [this.mainPath, options.mainMiB],
@@ -108,15 +107,32 @@ export class Vm {
 
   /** `more` in place of the options of the case. */
   async startBackEnd(more: readonly string[] = this.#options.backEndOptions ?? []): Promise<void> {
-    this.#backEnd = await BackEnd.start(this.#options.backEnd ?? 'vhost-user-remap', {
+    const backEnd = await BackEnd.start(this.#options.backEnd ?? 'vhost-user-remap', {
       socketPath: this.socketPath,
       mainPath: this.mainDevice,
       sparePath: this.sparePath,
-      controlPath: this.#controlPath,
+      controlPath: this.#path('control.sock'),
       connects: this.#options.connects ?? false,
       more,
     });
-    this.#diagnose(this.#backEnd.program);
+    this.#backEnds[this.#side] = backEnd;
+    this.#diagnose(backEnd.program);
+  }
+
+  get socketPath(): string {
+    return this.#path('disk.sock');
+  }
+
+  get remapctl(): Remapctl {
+    return new Remapctl(this.#path('control.sock'));
+  }
+
+  #path(name: string): string {
+    return path.join(this.dir, this.#side === 0 ? name : `other-${name}`);
+  }
+
+  get #backEnd(): BackEnd | undefined {
+    return this.#backEnds[this.#side];
   }
 
   /** Of the back-end that runs now. */
@@ -132,7 +148,7 @@ export class Vm {
 
   /** QEMU's control socket, once it runs. */
   get qmp(): Promise<Qmp> {
-    this.#qmp ??= Qmp.connect(this.#qmpPath);
+    this.#qmp ??= Qmp.connect(this.#path('qmp.sock'));
     return this.#qmp;
   }
 
@@ -140,7 +156,7 @@ export class Vm {
   async stopBackEnd(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     const backEnd = this.#backEnd;
     if (!backEnd) return;
-    this.#backEnd = undefined;
+    this.#backEnds[this.#side] = undefined;
     const ending = await backEnd.end(signal);
     if (signal === 'SIGTERM' && ending.code !== 0) {
       const how = describeEnding(ending);
@@ -151,10 +167,11 @@ export class Vm {
   /** Boots the guest and resolves once its script has ended well and QEMU is gone. */
   async runGuest(guest: GuestOptions): Promise<void> {
     const timeoutMs = guest.timeoutMs ?? GUEST_MS;
+    this.#guest = guest;
     const qemu = this.#startQemu(guest, await accelerator());
     try {
       const code = await Promise.race([
-        guest.commands ? this.#command(qemu, guest.commands) : this.#follow(qemu, guest),
+        guest.commands ? this.#command(qemu, guest.commands) : this.#script(qemu, guest),
         new Promise<never>((_, reject) => {
           this.#onDiagnosis = (found) => reject(new GuestFailure(found.sentence, found));
           guest.started?.(this).catch(reject);
@@ -162,7 +179,8 @@ export class Vm {
         rejectAfter(timeoutMs, `the guest did not finish in ${timeoutMs / 1000} s`),
       ]);
       if (code !== 0) throw new GuestFailure(`the guest's script ended with status ${code}`);
-      await Promise.race([qemu.exited, rejectAfter(20_000, 'QEMU did not end with its guest')]);
+      const ended = this.#qemu?.exited;
+      await Promise.race([ended, rejectAfter(20_000, 'QEMU did not end with its guest')]);
     } finally {
       this.#onDiagnosis = () => undefined;
       this.#qmp?.then(
@@ -170,8 +188,29 @@ export class Vm {
         () => undefined,
       );
       this.#qmp = undefined;
-      await qemu.end('SIGKILL');
+      await this.#qemu?.end('SIGKILL');
     }
+  }
+
+  /**
+   * Moves the running guest to a QEMU on the other side. `prepare` runs with the back-end there up,
+   * which stays beside the one here. Returns for how long the guest stood still, in milliseconds.
+   */
+  async migrate(prepare: () => Promise<void>): Promise<number> {
+    if (!this.#guest) throw new Error('no guest runs');
+    const [source, sourceQmp] = [this.#qemu, await this.qmp];
+    this.#side = this.#side === 0 ? 1 : 0;
+    this.#qmp = undefined;
+    if (!this.#backEnd) await this.startBackEnd();
+    await prepare();
+    const uri = `unix:${this.#path('incoming.sock')}`;
+    const target = this.#startQemu(this.#guest, await accelerator(), ['-incoming', uri]);
+    this.#follow(target);
+    await this.qmp;
+    const downtimeMs = await migrate(sourceQmp, uri);
+    sourceQmp.close();
+    await source?.end();
+    return downtimeMs;
   }
 
   /** The end of what guest, QEMU and back-end said, for a person who looks for the reason. */
@@ -180,34 +219,34 @@ export class Vm {
       lines.length === 0 ? [] : [`-- ${title}`, ...lines.slice(-count).map((line) => `   ${line}`)];
     return [
       ...last('guest', this.#qemu?.stdout ?? [], 30),
-      ...last("guest's kernel", readLines(this.#consolePath), 30),
+      ...last("guest's kernel", readLines(this.#path('console.log')), 30),
       ...last('QEMU', this.#qemu?.stderr ?? [], 10),
-      ...last('back-end', this.#backEnd?.program.stderr ?? [], 20),
+      ...this.#backEnds.flatMap((one) => last('back-end', one?.program.stderr ?? [], 20)),
     ].join('\n');
   }
 
   /** Ends what still runs and removes the images. */
   async dispose(): Promise<void> {
     await this.#qemu?.end('SIGKILL');
-    await this.#backEnd?.end('SIGKILL');
+    for (const backEnd of this.#backEnds) await backEnd?.end('SIGKILL');
     process.off('exit', this.#removeImages);
     this.#removeImages();
   }
 
-  #startQemu(guest: GuestOptions, use: Accelerator): Program {
+  #startQemu(guest: GuestOptions, use: Accelerator, more: readonly string[] = []): Program {
     const args = qemuArguments({
       accelerator: use,
       vcpus: guest.vcpus ?? 1,
       memoryMiB: guest.memoryMiB ?? 512,
       sharedMemory: guest.sharedMemory ?? true,
       script: guest.commands ? undefined : guest.script,
-      console: this.#consolePath,
+      console: this.#path('console.log'),
       firmware: guest.firmware,
       ...(!guest.diskless && { socketPath: this.socketPath }),
       listens: this.#options.connects ?? false,
       reboots: guest.reboots ?? false,
-      qmpPath: this.#qmpPath,
-      more: guest.qemuOptions ?? [],
+      qmpPath: this.#path('qmp.sock'),
+      more: [...(guest.qemuOptions ?? []), ...more],
     });
     this.#qemu = new Program('QEMU', qemuProgram(guest.qemu ?? '7.2'), args);
     this.#diagnose(this.#qemu);
@@ -222,25 +261,27 @@ export class Vm {
   }
 
   /** Answers the guest's questions until its script ends; resolves with the exit status. */
-  #follow(qemu: Program, guest: GuestOptions): Promise<number> {
+  #script(first: Program, guest: GuestOptions): Promise<number> {
     return new Promise((resolve, reject) => {
       let reason = '';
-      qemu.onLine('stdout', (line) => {
+      const hear = (line: string): void => {
         const event = parseGuestLine(line);
         guest.onEvent?.(event);
         if (event.kind === 'fail') reason = event.text;
-        if (event.kind === 'host') void this.#answer(qemu, guest, event);
+        if (event.kind === 'host') void this.#answer(guest, event);
         if (event.kind !== 'exit') return;
         if (reason === '') resolve(event.code);
         else reject(new GuestFailure(reason));
-      });
-      qemu.exited.then(
-        (ending) =>
-          reject(
-            new GuestFailure(`QEMU ended before the guest's script (${describeEnding(ending)})`),
-          ),
-        reject,
-      );
+      };
+      this.#follow = (qemu) => {
+        qemu.onLine('stdout', hear);
+        qemu.exited.then((ending) => {
+          if (qemu !== this.#qemu) return;
+          const how = describeEnding(ending);
+          reject(new GuestFailure(`QEMU ended before the guest's script (${how})`));
+        }, reject);
+      };
+      this.#follow(first);
     });
   }
 
@@ -251,19 +292,15 @@ export class Vm {
     return 0;
   }
 
-  async #answer(
-    qemu: Program,
-    guest: GuestOptions,
-    event: Extract<GuestEvent, { kind: 'host' }>,
-  ): Promise<void> {
+  async #answer(guest: GuestOptions, event: Extract<GuestEvent, { kind: 'host' }>): Promise<void> {
     const step = guest.steps?.[event.name];
     try {
       if (!step) throw new Error(`no host step is named ${event.name}`);
       const answer = await step(this, ...event.args);
       if (answer === NO_ANSWER) return;
-      qemu.send(answerLine(true, typeof answer === 'string' ? answer : ''));
+      this.#qemu?.send(answerLine(true, typeof answer === 'string' ? answer : ''));
     } catch (error) {
-      qemu.send(answerLine(false, error instanceof Error ? error.message : String(error)));
+      this.#qemu?.send(answerLine(false, error instanceof Error ? error.message : String(error)));
     }
   }
 }

@@ -10,6 +10,7 @@ import { vmCase as fourQueues } from './four-queues/case.js';
 import { vmCase as hotPlug } from './hot-plug/case.js';
 import { vmCase as killBackend } from './kill-backend/case.js';
 import { vmCase as memoryHotPlug } from './memory-hot-plug/case.js';
+import { vmCase as migrate } from './migrate/case.js';
 import { vmCase as notShared } from './not-shared/case.js';
 import { vmCase as readOnly } from './read-only/case.js';
 import { vmCase as reset } from './reset/case.js';
@@ -37,6 +38,7 @@ export const cases: Readonly<Record<string, VmCase>> = {
   'hot-plug': hotPlug,
   reset,
   'stop-cont': stopCont,
+  migrate,
   'memory-hot-plug': memoryHotPlug,
   'resize-and-zeroes': resizeAndZeroes,
   'block-device': blockDevice,
