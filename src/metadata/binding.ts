@@ -4,7 +4,7 @@ import type { FileDevice } from '../device/file-device.js';
 import { compareIdentity, type DeviceIdentity, type IdentityVerdict } from '../device/identity.js';
 import type { DeviceRecord, VolumeConfig } from '../ondisk/config.js';
 import { decide } from './quorum.js';
-import type { Decoder } from './shared-decoder.js';
+import type { SlotReader } from './slot-reader.js';
 import { observe, readSpare } from './slots.js';
 
 /** What the spares say, as far as it can be told without reading the table. */
@@ -16,9 +16,9 @@ export interface Recorded {
 /** The volume that `spares` belong to; undefined when they are not, all of them, of one volume. */
 export async function recordedOn(
   spares: readonly FileDevice[],
-  decode?: Decoder,
+  reader?: SlotReader,
 ): Promise<Recorded | undefined> {
-  const readings = await Promise.all(spares.map((spare) => readSpare(spare, decode)));
+  const readings = await Promise.all(spares.map((spare) => readSpare(spare, reader)));
   const verdict = decide(readings.map(observe));
   if (verdict.state !== 'ok') return undefined;
   const { source, generation, volumeUuid } = verdict;

@@ -5,7 +5,7 @@ import type { VolumeConfig } from '../ondisk/config.js';
 import { imageOf, type Superblock } from '../ondisk/superblock.js';
 import { loadPages } from './pages.js';
 import { decide, repairOrder, type Verdict } from './quorum.js';
-import type { Decoder } from './shared-decoder.js';
+import type { SlotReader } from './slot-reader.js';
 import { deviceBytes, observe, readSpare, type SpareReading } from './slots.js';
 import { TablePlacement } from './table-placement.js';
 import type { Zone } from './zones.js';
@@ -30,9 +30,9 @@ type Chosen = Extract<Verdict, { state: 'ok' }>;
  */
 export async function readMetadata(
   devices: readonly BlockDevice[],
-  decode?: Decoder,
+  reader?: SlotReader,
 ): Promise<OpenedMetadata> {
-  const readings = await Promise.all(devices.map((device) => readSpare(device, decode)));
+  const readings = await Promise.all(devices.map((device) => readSpare(device, reader)));
   const verdict = decide(readings.map(observe));
   if (verdict.state !== 'ok') throw refusal(verdict, devices);
   const { superblock, image } = chosenSlot(readings, verdict);

@@ -4,9 +4,9 @@ import { generation, SECTOR_SIZE } from '../core/units.js';
 import type { BlockDevice } from '../device/block-device.js';
 import type { CopyPlace } from '../ondisk/header.js';
 import { layoutOf, type SpareLayout, SUPERBLOCK_SIZE } from '../ondisk/layout.js';
-import { type DecodedSuperblock, decodeSuperblock, type Superblock } from '../ondisk/superblock.js';
+import type { DecodedSuperblock, Superblock } from '../ondisk/superblock.js';
 import type { CopyObservation, SlotObservation, SpareObservation } from './quorum.js';
-import { type Decoder, sharedDecoder } from './shared-decoder.js';
+import { SlotReader } from './slot-reader.js';
 
 /** Everything one read of one slot gave. */
 export interface SlotReading {
@@ -33,11 +33,11 @@ export const deviceBytes = (device: BlockDevice): number => device.sizeSectors *
 /** Finds the layout and reads all ten slots. Throws SPARE_TOO_SMALL, and nothing else. */
 export async function readSpare(
   device: BlockDevice,
-  decode: Decoder = sharedDecoder(),
+  reader = new SlotReader(),
 ): Promise<SpareReading> {
-  const layout = await locate(device, decode);
+  const layout = await locate(device, reader);
   const copies = Array.from({ length: METADATA_COPIES }, (_, copy) =>
-    readCopy(device, layout, copy, decode),
+    readCopy(device, layout, copy, reader),
   );
   return { layout, slots: await Promise.all(copies) };
 }
@@ -47,10 +47,10 @@ export async function readCopy(
   device: BlockDevice,
   layout: SpareLayout,
   copy: number,
-  decode: Decoder = decodeSuperblock,
+  reader = new SlotReader(),
 ): Promise<readonly [SlotReading, SlotReading]> {
   const [even, odd] = SLOTS.map((parity) => {
-    return readSlot(device, layout, layout.slotOffset(copy, parity), decode);
+    return readSlot(device, layout, layout.slotOffset(copy, parity), reader);
   }) as [Promise<SlotReading>, Promise<SlotReading>];
   return [await even, await odd];
 }
@@ -73,16 +73,9 @@ async function readSlot(
   device: BlockDevice,
   layout: SpareLayout,
   offset: number,
-  decode: Decoder,
+  reader: SlotReader,
 ): Promise<SlotReading> {
-  const bytes = Buffer.alloc(SUPERBLOCK_SIZE);
-  try {
-    await device.read(bytes, offset);
-  } catch (error) {
-    const decoded = { kind: 'unreadable', error } as const;
-    return { offset, bytes, decoded, observation: { kind: 'unreadable' } };
-  }
-  const decoded = decode(bytes);
+  const { bytes, decoded } = await reader.read(device, offset);
   if (decoded.kind !== 'valid') {
     return { offset, bytes, decoded, observation: { kind: decoded.kind } };
   }
@@ -116,11 +109,11 @@ function standsAt({ header }: Superblock, offset: number, layout: SpareLayout): 
  * that most of the copies found agree on, so that blocks a guest has written decide nothing. A
  * device that has grown is known by its first copy, which stands at 0 whatever the size.
  */
-async function locate(device: BlockDevice, decode: Decoder): Promise<SpareLayout> {
+async function locate(device: BlockDevice, reader: SlotReader): Promise<SpareLayout> {
   const possible = BLOCK_SIZES.map((blockSize) => layoutOf(deviceBytes(device), blockSize));
   const votes = new Map<string, { layout: SpareLayout; copies: number }>();
   for (const offset of new Set(possible.flatMap((layout) => layout.zoneOffsets))) {
-    const layout = (await layoutKnownAt(device, offset, decode)) ?? undefined;
+    const layout = (await layoutKnownAt(device, offset, reader)) ?? undefined;
     if (layout === undefined) continue;
     const key = `${layout.sizeBytes} ${layout.logicalBlockSize}`;
     const vote = votes.get(key) ?? { layout, copies: 0 };
@@ -135,16 +128,12 @@ async function locate(device: BlockDevice, decode: Decoder): Promise<SpareLayout
 async function layoutKnownAt(
   device: BlockDevice,
   offset: number,
-  decode: Decoder,
+  reader: SlotReader,
 ): Promise<SpareLayout | undefined> {
   for (const slot of [0, 1]) {
-    const bytes = Buffer.alloc(SUPERBLOCK_SIZE);
     const at = offset + slot * SUPERBLOCK_SIZE;
-    const decoded = await device.read(bytes, at).then(
-      () => decode(bytes),
-      () => undefined,
-    );
-    if (decoded?.kind !== 'valid') continue;
+    const { decoded } = await reader.read(device, at);
+    if (decoded.kind !== 'valid') continue;
     const { header, config } = decoded.superblock;
     const own = config.spares.find((spare) => spare.uuid === header.spareUuid);
     if (own === undefined) continue;

@@ -24,7 +24,7 @@ import { type OpenedMetadata, readMetadata } from './open.js';
 import { PageWriter } from './pages.js';
 import type { CopyState } from './quorum.js';
 import { examine, type InForce, repair, writeSuperblocks } from './repair.js';
-import type { Decoder } from './shared-decoder.js';
+import type { SlotReader } from './slot-reader.js';
 import type { TablePlacement, TablePlan } from './table-placement.js';
 import { askDescriptors, type LaidOut, tooOld } from './witness.js';
 import { goodCopies, type Writer, writeDurably, type Zone, zoneState } from './zones.js';
@@ -34,8 +34,8 @@ export interface OpenOptions {
   readonly repair: boolean;
   readonly clock: Clock;
   readonly logger?: Logger;
-  /** Shared with whoever has read the spares before. */
-  readonly decode?: Decoder;
+  /** Of whoever has read the spares before, and has held them since. */
+  readonly reader?: SlotReader;
 }
 
 /** All of it becomes durable, or none. */
@@ -149,7 +149,7 @@ export class MetadataStore {
    * is written when it throws, nor with `repair` false.
    */
   static async open(spares: readonly BlockDevice[], options: OpenOptions): Promise<MetadataStore> {
-    const opened = await readMetadata(spares, options.decode);
+    const opened = await readMetadata(spares, options.reader);
     // Before any repair: an old copy spread over all zones would look like the newest there was.
     const mayBeOld = opened.mayBeOld && !(await provenCurrent(opened, options));
     const store = new MetadataStore(opened, mayBeOld, options);

@@ -15,7 +15,7 @@ import {
   requireSize,
   requireWholeBlocks,
 } from '../metadata/format.js';
-import { type Decoder, sharedDecoder } from '../metadata/shared-decoder.js';
+import { SlotReader } from '../metadata/slot-reader.js';
 import { MetadataStore } from '../metadata/store.js';
 import { RemapTable } from '../remap/remap-table.js';
 import { SparePool } from '../remap/spare-pool.js';
@@ -27,8 +27,8 @@ export interface VolumeMeans {
   readonly clock: Clock;
   /** This machine by default. */
   readonly system?: VolumeSystem;
-  /** Of superblocks; its own by default. */
-  readonly decode?: Decoder;
+  /** For this start; its own by default. */
+  readonly reader?: SlotReader;
 }
 
 export interface OpenedVolume {
@@ -196,12 +196,12 @@ async function create(
 async function withSpares(
   devices: DeviceSet,
   options: VolumeOptions,
-  { logger, clock, decode = sharedDecoder() }: VolumeMeans,
+  { logger, clock, reader = new SlotReader() }: VolumeMeans,
   repair: boolean,
 ): Promise<OpenedVolume> {
   for (const spare of devices.spares) requireSize(spare);
   // The main is checked before the metadata is opened for writing, and repaired.
-  const recorded = await recordedOn(devices.spares, decode);
+  const recorded = await recordedOn(devices.spares, reader);
   if (recorded !== undefined) {
     // Grown, and nobody has asked for a resize: the guest goes on with what it has.
     const mayBeLonger = options.sharedStorage ?? false;
@@ -209,7 +209,7 @@ async function withSpares(
     if (grade !== 'strong') logger.warn({ reasons }, 'the main device is known by its size only');
     requireBlockSize(recorded.config.logicalBlockSize, devices, options);
   }
-  const store = await MetadataStore.open(devices.spares, { repair, clock, logger, decode });
+  const store = await MetadataStore.open(devices.spares, { repair, clock, logger, reader });
   if (store.readOnly && repair) {
     logger.warn('the metadata has a feature that allows reading only; the volume is read-only');
   }
