@@ -1,6 +1,6 @@
 /**
  * npm run sim -- [--seed=N] [--runs=M] [--steps=K] [--faults=NAME] [--probes=SHARE] [--seconds=S]:
- * lives of a simulated volume, one for each seed from N on; `--faults=list` names the fault sets.
+ * [--enumerate]: lives of a simulated volume, one for each seed from N on; `--faults=list` names the fault sets.
  */
 import { parseArgs } from 'node:util';
 import { FAULT_SETS } from '../test/fixtures/sim/fault-sets.js';
@@ -14,6 +14,7 @@ const { values } = parseArgs({
     faults: { type: 'string' },
     probes: { type: 'string', default: '1' },
     seconds: { type: 'string', default: '0' },
+    enumerate: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
   },
 });
@@ -35,6 +36,7 @@ const deadline = Number(values.seconds) > 0 ? performance.now() + Number(values.
 interface Sum {
   runs: number;
   crashPoints: number;
+  images: number;
   lives: number;
   requests: number;
   refused: number;
@@ -45,9 +47,17 @@ const digests: string[] = [];
 let violations = 0;
 
 function add(name: string, report: RunReport): void {
-  const sum = sums.get(name) ?? { runs: 0, crashPoints: 0, lives: 0, requests: 0, refused: 0 };
+  const sum = sums.get(name) ?? {
+    runs: 0,
+    crashPoints: 0,
+    images: 0,
+    lives: 0,
+    requests: 0,
+    refused: 0,
+  };
   sum.runs++;
   sum.crashPoints += report.crashPoints;
+  sum.images += report.images;
   sum.lives += report.lives;
   sum.requests += report.requests;
   sum.refused += report.refused ? 1 : 0;
@@ -58,7 +68,7 @@ let seed = first;
 for (; seed < first + runs && (deadline === 0 || performance.now() < deadline); seed++) {
   const faults = values.faults ?? (names[seed % names.length] as string);
   try {
-    const report = await simulate({ seed, steps, faults, probes });
+    const report = await simulate({ seed, steps, faults, probes, enumerate: values.enumerate });
     digests.push(report.digest);
     add(faults, report);
     if (values.verbose) console.log(seed, faults, JSON.stringify(report));
@@ -68,14 +78,15 @@ for (; seed < first + runs && (deadline === 0 || performance.now() < deadline); 
     if (values.verbose) console.log((e as Error).stack);
     console.log(
       `  npm run sim -- --seed=${seed} --runs=1 --steps=${steps} --faults=${faults} ` +
-        `--probes=${probes}`,
+        `--probes=${probes}${values.enumerate ? ' --enumerate' : ''}`,
     );
   }
 }
 
 for (const [name, sum] of sums) {
-  const { crashPoints, lives, requests, refused } = sum;
-  const counts = `${crashPoints} crash points, ${lives} lives, ${requests} requests`;
+  const { crashPoints, images, lives, requests, refused } = sum;
+  const states = `${crashPoints} crash points (${images} images)`;
+  const counts = `${states}, ${lives} lives, ${requests} requests`;
   console.log(`${name.padEnd(12)} ${sum.runs} runs, ${counts}, ${refused} refused to open`);
 }
 const total = [...sums.values()].reduce((n, sum) => n + sum.crashPoints, 0);
