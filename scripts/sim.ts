@@ -1,6 +1,8 @@
 /**
- * npm run sim -- [--seed=N] [--runs=M] [--steps=K] [--faults=NAME] [--probes=SHARE] [--seconds=S]:
- * [--enumerate]: lives of a simulated volume, one for each seed from N on; `--faults=list` names the fault sets.
+ * npm run sim -- [--seed=N] [--runs=M] [--steps=K] [--faults=NAME] [--probes=SHARE] [--seconds=S]
+ * [--enumerate]: lives of a simulated volume, one for each seed from N on. `--probes`: share of the
+ * events after which a crash is tried; `--enumerate`: every crash there can be; `--faults=list`
+ * names the fault sets.
  */
 import { parseArgs } from 'node:util';
 import { FAULT_SETS } from '../test/fixtures/sim/fault-sets.js';
