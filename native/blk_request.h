@@ -25,6 +25,7 @@ struct BlkRequest {
   bool busy = false;    // taken and not yet returned
   bool parked = false;  // waits for a decision of TypeScript
   bool held = false;    // waits for a range lock
+  bool plain = false;   // a read or write of main alone, as the guest sent it
   uint32_t sequence = 0;
 
   uint32_t type = 0;

@@ -79,10 +79,10 @@ void RequestEngine::answer(BlkRequest& request, uint8_t status) {
   uint32_t length = 1;
   if (status == VIRTIO_BLK_S_OK) {
     if (request.type == VIRTIO_BLK_T_IN) {
-      c.recent[++c.reads % abi::kRecentPlaces] = request.lba << 1;
+      ++c.reads;
       c.read_sectors += request.sectors;
     } else if (request.type == VIRTIO_BLK_T_OUT) {
-      c.recent[++c.writes % abi::kRecentPlaces] = request.lba << 1 | 1;
+      ++c.writes;
       c.written_sectors += request.sectors;
     } else if (request.type == VIRTIO_BLK_T_FLUSH) {
       ++c.flushes;
@@ -162,6 +162,7 @@ void RequestEngine::start_get_id(BlkRequest& request) {
 
 void RequestEngine::start_flush(BlkRequest& request) {
   request.data_bytes = 0;
+  request.plain = false;
   for (const auto& device : context_.devices) {
     if (device->flush_failed()) {
       answer(request, VIRTIO_BLK_S_IOERR);
@@ -190,9 +191,11 @@ void RequestEngine::issue(BlkRequest& request) {
     return;
   }
   if (context_.index.maybe_mapped(request.lba, request.sectors)) [[unlikely]] {
+    request.plain = false;
     issue_pieces(request);
     return;
   }
+  request.plain = request.type <= VIRTIO_BLK_T_OUT;
   request.parts = 1;
   issue_piece(request, {request.lba, request.sectors, request.lba, 0, false});
 }
@@ -247,6 +250,10 @@ void RequestEngine::part_done(BlkRequest& request) {
   } else if (!request.bad.empty()) [[unlikely]] {
     park(request);
   } else {
+    if (request.plain) {
+      abi::QueueCounters& c = counters(request);
+      c.recent[(c.reads + c.writes) % abi::kRecentPlaces] = request.lba << 1 | request.modifies();
+    }
     answer(request, VIRTIO_BLK_S_OK);
   }
 }

@@ -129,6 +129,9 @@ export function actions(v: VolumeStatus, controlSocket: string): string[] {
       'then restart the back-end',
     RINGS_WAIT:
       'stop the guest on the other back-end, or that back-end; this one goes on by itself then',
+    ERROR_STORM:
+      `check ${shellWord(v.mainPath)}, its cable, its power and the log of the host; not to wait ` +
+      `until it is seen to work: ${remapctl} resume`,
   };
   return [...new Set(v.problems.map((problem) => byCode[problem.code]))];
 }

@@ -11,6 +11,8 @@ export async function dispatch(volume: VolumeControl, request: Request): Promise
       return { schema: 'status/1', pid: process.pid, volumes: [volume.status()] };
     case 'resize':
       return { schema: 'resize/1', ...(await volume.resize()) };
+    case 'resume':
+      return { schema: 'resume/1', ...(await volume.resumeRemapping()) };
     case 'remap list':
       return { schema: 'remap/1', action: 'list', ...volume.listRemaps() };
     case 'remap add':

@@ -76,6 +76,40 @@ export const MOVE_EXTENT_MAX_SECTORS = 2048;
  */
 export const SPARE_RETIRED_UNPROVEN_MAX = 8;
 
+/**
+ * Blocks of main that may go to a spare, or become pending, on the word of their own failure alone.
+ * What fails beyond them must fail once more after main was seen to work elsewhere. A disk that is
+ * wearing out stays far below; a dead cable costs this much and no more: 32 KiB of a spare.
+ */
+export const STORM_ALLOWANCE_BLOCKS = 64;
+export const STORM_ALLOWANCE_BLOCKS_MAX = 65_536;
+
+/** After which one block of the allowance comes back: all of it in about an hour. */
+export const STORM_REFILL_MS = 60_000;
+
+/** How long a first failure is remembered: the slowest disk fails again within minutes. */
+export const STORM_SUSPECT_MS = 300_000;
+
+/** First failures remembered: as many as 1,024 requests of 64 blocks. */
+export const STORM_SUSPECTS_MAX = 65_536;
+
+/**
+ * Places read over all of main to learn whether it works; the path is dead when most fail. More
+ * than a dead head or a scratch takes away, few enough to take 0.2 s on a disk that seeks.
+ */
+export const PROBE_PLACES = 16;
+export const PROBE_AT_ONCE = 4;
+/** A read that takes longer says as much as one that fails: far above any seek. */
+export const PROBE_TIMEOUT_MS = 5000;
+/** Places written again with what they hold, to learn whether main takes writes. */
+export const PROBE_WRITES_MAX = 4;
+/** Waiting for the guest's own writes to such a place; there are others. */
+export const PROBE_LOCK_MS = 100;
+
+/** Before the first look whether main works again, and the longest wait: who waits is a guest. */
+export const STORM_RETRY_FIRST_MS = 1000;
+export const STORM_RETRY_LAST_MS = 60_000;
+
 /** Other spare blocks tried for one bad block before its write is failed. */
 export const SPARE_ATTEMPTS_MAX = 16;
 

@@ -22,6 +22,7 @@ export const openVolume = (options: DaemonOptions, logger: Logger): Promise<Volu
       name: options.name,
       allowFaultInjection: options['allow-fault-injection'],
       metadataScrubSeconds: options['metadata-scrub-seconds'],
+      policy: { stormAllowanceBlocks: options['storm-allowance'] },
     },
     { logger, clock: systemClock },
   );

@@ -12,6 +12,8 @@ import {
   METADATA_SCRUB_SECONDS_MAX,
   QUEUES_DEFAULT,
   QUEUES_MAX,
+  STORM_ALLOWANCE_BLOCKS,
+  STORM_ALLOWANCE_BLOCKS_MAX,
 } from '../core/limits.js';
 import type { SuperviseOptions } from './supervise.js';
 
@@ -42,6 +44,7 @@ export const OPTIONS = {
   'logical-block-size': { type: 'string' },
   'control-socket': { type: 'string' },
   'allow-fault-injection': { type: 'boolean' },
+  'storm-allowance': { type: 'string' },
   'metadata-scrub-seconds': { type: 'string' },
   workers: { type: 'string' },
   'log-level': { type: 'string' },
@@ -88,6 +91,7 @@ Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE
   --allow-fault-injection   let remapctl inject plan failures
   --metadata-scrub-seconds=N
                             check the metadata copies so often, by default 600; 0 for never
+  --storm-allowance=N       bad blocks believed at once, by default 64; beyond them main is probed
   --workers=N               threads that serve queues, 1 to 64; by default as many as fit
   --log-level=LEVEL         trace, debug, info (default), warn, error, fatal or silent
   --print-capabilities      print what QEMU's tools ask for and exit
@@ -143,6 +147,9 @@ const optionsSchema = z
       0,
       METADATA_SCRUB_SECONDS_MAX,
     ).default(METADATA_SCRUB_SECONDS),
+    'storm-allowance': number('--storm-allowance', 0, STORM_ALLOWANCE_BLOCKS_MAX).default(
+      STORM_ALLOWANCE_BLOCKS,
+    ),
     workers: number('--workers', 1, QUEUES_MAX).default(0),
     'log-level': z
       .enum(LOG_LEVELS, { error: `--log-level is one of ${LOG_LEVELS.join(', ')}` })

@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.js';
 import { RemapError } from '../core/errors.js';
 import {
   type BackendCommand,
@@ -12,6 +13,8 @@ import {
   encodeCommands,
   encodeIndexRecords,
   type IndexChange,
+  RECENT_OFFSET,
+  RECENT_PLACES,
 } from './abi.js';
 import type { NativeBackend } from './binding.js';
 
@@ -68,6 +71,12 @@ export interface BackendHandlers {
   deviceError(event: BackendEvent): void;
   /** `level` as pino numbers it. */
   log(level: number, text: string): void;
+}
+
+/** Where a request began. */
+export interface RecentPlace {
+  readonly lba: number;
+  readonly write: boolean;
 }
 
 export type Counters = Record<CounterName, number>;
@@ -199,6 +208,28 @@ export class Backend {
     });
   }
 
+  /** As `lock`, given up after `ms`: undefined then, and nothing is held any more. */
+  lockWithin(
+    lba: number,
+    count: number,
+    ms: number,
+    clock: Pick<Clock, 'after'>,
+  ): Promise<bigint | undefined> {
+    const token = this.#nextToken++;
+    return new Promise((resolve) => {
+      const cancel = clock.after(ms, () => {
+        this.#locks.delete(token);
+        this.unlock(token);
+        resolve(undefined);
+      });
+      this.#locks.set(token, () => {
+        cancel();
+        resolve(token);
+      });
+      this.#submit({ kind: CommandKind.lock, token, lba, count });
+    });
+  }
+
   unlock(token: bigint): void {
     this.#submit({ kind: CommandKind.unlock, token });
   }
@@ -215,6 +246,19 @@ export class Backend {
 
   answerClaim(claim: bigint, granted: boolean): void {
     if (this.#last === undefined) this.#native.answerClaim(claim, granted);
+  }
+
+  /** Where the last requests of each queue began that went well. */
+  recentPlaces(): RecentPlace[] {
+    if (this.#last !== undefined) return [];
+    const words = new BigUint64Array(this.#native.counters);
+    const places: RecentPlace[] = [];
+    for (let at = RECENT_OFFSET / 8; at < words.length; at += COUNTERS_SIZE / 8) {
+      for (const word of words.subarray(at, at + RECENT_PLACES)) {
+        if (word !== 0n) places.push({ lba: Number(word >> 1n), write: (word & 1n) !== 0n });
+      }
+    }
+    return places;
   }
 
   counters(): CountersSnapshot {

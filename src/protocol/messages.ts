@@ -68,6 +68,7 @@ export type FaultFilter = z.infer<typeof faultFilterSchema>;
 export const requestSchema = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('status') }),
   z.strictObject({ verb: z.literal('resize') }),
+  z.strictObject({ verb: z.literal('resume') }),
   z.strictObject({ verb: z.literal('remap list') }),
   z.strictObject({ verb: z.literal('remap add'), extents: z.array(extentSchema).min(1) }),
   z.strictObject({ verb: z.literal('remap remove'), extents: z.array(extentSchema).min(1) }),
@@ -97,6 +98,7 @@ export const problemCodeSchema = z.enum([
   'FLUSH_FAILED',
   'MAIN_FAILED',
   'RINGS_WAIT',
+  'ERROR_STORM',
 ]);
 export type ProblemCode = z.infer<typeof problemCodeSchema>;
 
@@ -205,6 +207,16 @@ export const volumeStatusSchema = z.object({
   }),
   /** How I/O is done, and by how many threads. */
   engine: z.object({ name: z.string(), workers: counter }),
+  /** Stops automatic remapping in an error storm; null where nothing is remapped anyway. */
+  breaker: z
+    .object({
+      state: z.enum(['closed', 'open']),
+      since: z.iso.datetime().nullable(),
+      /** Blocks that are believed bad on their own word, and what is left of them. */
+      allowanceBlocks: counter,
+      leftBlocks: counter,
+    })
+    .nullable(),
   faultInjection: z.object({ allowed: z.boolean(), rules: counter }),
 });
 export type VolumeStatus = z.infer<typeof volumeStatusSchema>;
@@ -231,6 +243,15 @@ export const resizeAnswerSchema = z.object({
   ...resizeReportSchema.shape,
 });
 export type ResizeAnswer = z.infer<typeof resizeAnswerSchema>;
+
+/* resume/1 ------------------------------------------------------------------------------------ */
+
+export const resumeAnswerSchema = z.object({
+  schema: z.literal('resume/1'),
+  /** Remapping had stopped. */
+  wasOpen: z.boolean(),
+});
+export type ResumeAnswer = z.infer<typeof resumeAnswerSchema>;
 
 /* remap/1 ------------------------------------------------------------------------------------- */
 
@@ -344,6 +365,7 @@ export type ErrorAnswer = z.infer<typeof errorAnswerSchema>;
 export const answerSchemas = {
   status: statusAnswerSchema,
   resize: resizeAnswerSchema,
+  resume: resumeAnswerSchema,
   'remap list': remapAnswerSchema,
   'remap add': remapAnswerSchema,
   'remap remove': remapAnswerSchema,

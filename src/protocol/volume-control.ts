@@ -21,6 +21,8 @@ export interface VolumeControl {
    * is shorter than the volume.
    */
   resize(): Promise<ResizeReport>;
+  /** Remaps go on, whatever stopped them; they stop again when main does not work after all. */
+  resumeRemapping(): Promise<{ wasOpen: boolean }>;
   listRemaps(): { remaps: RemapRow[]; pending: PendingRow[] };
   /**
    * Moves healthy or failing blocks to a spare (design section 4). RANGE when an extent is not

@@ -32,6 +32,12 @@ export class DeviceErrors {
     return this.#gone.get(index);
   }
 
+  /** Device `index` answers again. */
+  returned(index: number): void {
+    if (!this.#gone.delete(index)) return;
+    this.#logger.warn({ device: this.#paths[index] }, 'the device is there again');
+  }
+
   /** Takes note; returns true when the device has gone. */
   note(event: BackendEvent): boolean {
     const errno = errnoName(event.error);

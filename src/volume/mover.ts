@@ -24,6 +24,8 @@ export interface MoverParts {
   readonly blockSectors: number;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Main does not work: what cannot be read there is nothing to be put on record. */
+  readonly stormy: () => boolean;
   /** Takes spare blocks that the index names no more, until no read of them can be under way. */
   readonly retain: (runs: readonly SpareRun[]) => void;
 }
@@ -88,6 +90,7 @@ export class Mover {
    * read again (design section 3). Many reads may report the same blocks; one move takes them all.
    */
   recover(run: Run): void {
+    if (this.#parts.stormy()) return;
     this.#readable.push(run);
     if (this.#readable.length > 1) return;
     this.#queue(async () => {
@@ -153,7 +156,8 @@ export class Mover {
     tally.skipped += sum(batch) - sum(orders);
     const { placed, failed, retired } = await place(orders, this.#means());
     const timeSeconds = clock.nowSeconds();
-    const lost = failed.filter((failure) => failure.reason === 'source-bad');
+    const unreadable = failed.filter((failure) => failure.reason === 'source-bad');
+    const lost = this.#parts.stormy() ? [] : unreadable;
     const fresh = lost.flatMap((run) => gapsIn(run, table.pendingIn(run.start, run.count)));
     journal.count('reallocatedTotal', sum(placed));
     journal.count('recoveredTotal', sum(placed));

@@ -1,3 +1,15 @@
+import { STORM_ALLOWANCE_BLOCKS } from '../core/limits.js';
+
+/** What is done about errors, where there is a choice. */
+export interface VolumePolicy {
+  /** Blocks of main that are believed bad on their own word. */
+  readonly stormAllowanceBlocks: number;
+}
+
+export const DEFAULT_POLICY: VolumePolicy = {
+  stormAllowanceBlocks: STORM_ALLOWANCE_BLOCKS,
+};
+
 /** What a volume is opened with; the program's options, checked and typed. */
 export interface VolumeOptions {
   /** A file, a block device, or `null:SIZE` without spares. */
@@ -25,4 +37,6 @@ export interface VolumeOptions {
   readonly allowFaultInjection: boolean;
   /** Between two scrubs of the metadata; 0 for none. */
   readonly metadataScrubSeconds: number;
+  /** What is not said is as in `DEFAULT_POLICY`. */
+  readonly policy?: Partial<VolumePolicy>;
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.js';
 import { sentence } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
-import { BlkStatus } from '../native/abi.js';
+import { BlkStatus, Operation } from '../native/abi.js';
 import type { Backend, ParkedRequest } from '../native/backend.js';
 import { type TableEntry, tableEntry } from '../ondisk/entry.js';
 import { slice } from '../remap/edit-runs.js';
@@ -18,10 +18,12 @@ import {
   type Target,
   type WriteOutcome,
 } from './placement.js';
+import type { StormGuard } from './storm-guard.js';
 
 export interface ReallocatorParts {
   readonly backend: Pick<Backend, 'writeSpare' | 'complete' | 'retry'>;
   readonly journal: Journal;
+  readonly guard: Pick<StormGuard, 'sift'>;
   readonly table: RemapTable;
   readonly pool: SparePool;
   readonly blockSectors: number;
@@ -78,14 +80,19 @@ export class Reallocator {
   }
 
   async #handle(batch: readonly Arrival[]): Promise<void> {
-    const { journal, table, backend } = this.#parts;
+    const { journal, table, backend, guard } = this.#parts;
     const isHeld = ({ request }: Arrival): boolean =>
       request.bad.some(({ lba, count }) => journal.isUncertain(lba, count));
     for (const { request } of batch.filter(isHeld)) {
       backend.complete(request.token, BlkStatus.ioerr);
     }
-    const known = batch.filter((arrival) => !isHeld(arrival));
-    const plan = planBatch(known, {
+    const sifted = await guard.sift(batch.filter((arrival) => !isHeld(arrival)));
+    for (const request of sifted.fail) {
+      this.#countBad(request);
+      backend.complete(request.token, BlkStatus.ioerr);
+    }
+    for (const request of sifted.retry) backend.retry(request.token);
+    const plan = planBatch(sifted.go, {
       remappedIn: (start, count) => table.remappedIn(start, count),
       pendingIn: (start, count) => table.pendingIn(start, count),
       epochOf: (entry) => journal.epochOf(entry),
@@ -102,9 +109,12 @@ export class Reallocator {
   #count(plan: BatchPlan): void {
     const { journal } = this.#parts;
     for (const run of plan.place) if (run.tried) journal.count('writeErrorsTotal', run.count);
-    for (const { bad } of plan.reads) {
-      for (const { count } of bad) journal.count('readErrorsTotal', count);
-    }
+    for (const request of plan.reads) this.#countBad(request);
+  }
+
+  #countBad({ operation, bad }: ParkedRequest): void {
+    const counter = operation === Operation.write ? 'writeErrorsTotal' : 'readErrorsTotal';
+    for (const { count } of bad) this.#parts.journal.count(counter, count);
   }
 
   /** Places and commits; returns the writes that have to be failed. */

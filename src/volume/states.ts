@@ -22,6 +22,8 @@ export interface Facts {
   /** A block could not be remapped for want of a free spare block, and none was freed since. */
   readonly exhausted: boolean;
   readonly pendingSectors: number;
+  /** Main does not work, and nothing is remapped for it. */
+  readonly storm: { readonly reason: string } | undefined;
 }
 
 /** A spare with less than a tenth of its blocks free is worth a word. */
@@ -52,7 +54,8 @@ export function problemsOf(facts: Facts): Problem[] {
   if (facts.mainFailure !== undefined) {
     add(
       'MAIN_FAILED',
-      `${facts.mainPath} serves nothing any more: ${facts.mainFailure}; bring it back and restart.`,
+      `${facts.mainPath} serves nothing any more: ${facts.mainFailure}; bring it back, and ` +
+        'restart when that is not noticed within a minute.',
     );
   }
   if (facts.flushFailed) {
@@ -71,6 +74,13 @@ export function problemsOf(facts: Facts): Problem[] {
       'METADATA_FAILED',
       `The remap table cannot be written (${facts.metadataFailure}), so no block is remapped any ` +
         'more; replace the spare.',
+    );
+  }
+  if (facts.storm !== undefined) {
+    add(
+      'ERROR_STORM',
+      `No block of ${facts.mainPath} is remapped, as ${facts.storm.reason}; look at its cable ` +
+        'and power, it goes on by itself, or after "remapctl resume".',
     );
   }
   spareProblems(facts, add);

@@ -24,6 +24,7 @@ export interface StatusInputs {
   readonly counters: Counters;
   readonly client: VolumeStatus['client'];
   readonly engine: VolumeStatus['engine'];
+  readonly breaker: VolumeStatus['breaker'];
   readonly faultInjection: VolumeStatus['faultInjection'];
 }
 
@@ -75,6 +76,7 @@ export function statusOf(inputs: StatusInputs): VolumeStatus {
     io: ioOf(inputs.counters),
     client: inputs.client,
     engine: inputs.engine,
+    breaker: inputs.breaker,
     faultInjection: inputs.faultInjection,
   };
 }

@@ -19,6 +19,7 @@ import type {
 import type { VolumeControl } from '../protocol/volume-control.js';
 import { DeviceErrors } from './device-errors.js';
 import { Faults } from './faults.js';
+import { HalfOpen } from './half-open.js';
 import { HandOver } from './hand-over.js';
 import { emptyIndex, wholeIndex } from './index-records.js';
 import { Journal } from './journal.js';
@@ -26,18 +27,21 @@ import { LogLimiter } from './log-limiter.js';
 import { MetadataScrub } from './metadata-scrub.js';
 import { Mover } from './mover.js';
 import { type OpenedVolume, openStorage, takeStorage, type VolumeMeans } from './opening.js';
-import type { VolumeOptions } from './options.js';
+import { DEFAULT_POLICY, type VolumeOptions, type VolumePolicy } from './options.js';
+import { PathProbe } from './path-probe.js';
 import { Quarantine } from './quarantine.js';
 import { Reallocator } from './reallocator.js';
 import { growToMain } from './resize.js';
 import { listRows } from './rows.js';
 import type { Facts } from './states.js';
 import { statusOf } from './status.js';
+import { StormGuard } from './storm-guard.js';
 import { realSystem, type VolumeSystem } from './system.js';
 
 /** What only a volume with spares has. */
 interface Remapping {
   readonly journal: Journal;
+  readonly guard: StormGuard;
   readonly reallocator: Reallocator;
   readonly mover: Mover;
   readonly quarantine: Quarantine;
@@ -55,6 +59,7 @@ export class Volume implements VolumeControl {
   #storage: OpenedVolume;
   /** On shared storage; without it the volume is held from open to stop. */
   readonly #handOver: HandOver | undefined;
+  readonly #policy: VolumePolicy;
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #system: VolumeSystem;
@@ -62,6 +67,8 @@ export class Volume implements VolumeControl {
   readonly #faults: Faults;
   readonly #errors: DeviceErrors;
   readonly #limiter: LogLimiter;
+  /** Looks whether a main that had gone is there again. */
+  readonly #returning: HalfOpen;
   /** undefined without a spare, when nothing may be written, or while the volume is not held. */
   #remapping: Remapping | undefined;
   readonly #queues = new Set<number>();
@@ -76,6 +83,7 @@ export class Volume implements VolumeControl {
   private constructor(options: VolumeOptions, storage: OpenedVolume, means: VolumeMeans) {
     this.#options = options;
     this.#means = means;
+    this.#policy = { ...DEFAULT_POLICY, ...options.policy };
     this.#storage = storage;
     this.#sizeSectors = storage.sizeSectors;
     this.#logger = means.logger;
@@ -87,6 +95,7 @@ export class Volume implements VolumeControl {
     this.#errors = new DeviceErrors(paths, means);
     this.#limiter = new LogLimiter(means.clock);
     this.#backend = this.#startBackend();
+    this.#returning = new HalfOpen(means.clock, () => this.#mainReturned());
     if (options.sharedStorage) {
       this.#handOver = new HandOver({
         ...means,
@@ -158,6 +167,7 @@ export class Volume implements VolumeControl {
         writeThrough: this.#connected && this.#backend.writeThrough,
       },
       engine: { name: this.#backend.engine, workers: this.#backend.workers },
+      breaker: this.#breaker(),
       faultInjection: { allowed: this.#faults.allowed, rules: this.#faults.count },
     });
   }
@@ -193,6 +203,10 @@ export class Volume implements VolumeControl {
     return this.#requireRemapping().mover.remove(extents);
   }
 
+  async resumeRemapping(): Promise<{ wasOpen: boolean }> {
+    return { wasOpen: await this.#requireRemapping().guard.close() };
+  }
+
   addFaults(faults: readonly FaultRequest[]): FaultRow[] {
     return this.#faults.add(faults);
   }
@@ -224,12 +238,16 @@ export class Volume implements VolumeControl {
   async #rest(): Promise<void> {
     await this.#resizing;
     await this.#remapping?.scrub.stop();
+    await this.#remapping?.guard.stop();
+    await this.#returning.stop();
     await this.#remapping?.mover.stop();
   }
 
   /** All rings are drained: makes durable what is not yet. */
   async #settle(): Promise<void> {
     const { store, main, spares, readOnly } = this.#storage;
+    // What failed while they were drained may have begun it again.
+    await this.#returning.stop();
     await this.#remapping?.reallocator.idle();
     await this.#remapping?.quarantine.stop();
     await store?.drain();
@@ -322,6 +340,24 @@ export class Volume implements VolumeControl {
     }
   }
 
+  #newProbe(): PathProbe {
+    const { table, main, logicalBlockSize } = this.#storage;
+    return new PathProbe({
+      backend: this.#backend,
+      table,
+      main,
+      clock: this.#clock,
+      sizeSectors: () => this.#sizeSectors,
+      blockSectors: logicalBlockSize / 512,
+    });
+  }
+
+  async #mainReturned(): Promise<boolean> {
+    const back = await this.#newProbe().readsEverywhere();
+    if (back) this.#errors.returned(0);
+    return back;
+  }
+
   #startRemapping(): Remapping | undefined {
     const { store, spares, table, pool, main, logicalBlockSize, readOnly } = this.#storage;
     if (store === undefined || readOnly) return undefined;
@@ -341,17 +377,22 @@ export class Volume implements VolumeControl {
       release: (run) => pool.release(run),
       clock: this.#clock,
     });
+    const sizeSectors = (): number => this.#sizeSectors;
+    const probe = this.#newProbe();
+    const allowance = this.#policy.stormAllowanceBlocks;
+    const guard = new StormGuard({ ...common, journal, probe, allowance });
     const mover = new Mover({
       ...common,
       journal,
       main,
-      sizeSectors: () => this.#sizeSectors,
+      sizeSectors,
+      stormy: () => guard.storm !== undefined,
       retain: (runs) => quarantine.add(runs),
     });
     const everySeconds = this.#options.metadataScrubSeconds;
     const scrub = new MetadataScrub({ ...common, store, journal, everySeconds });
-    const reallocator = new Reallocator({ ...common, journal });
-    return { journal, quarantine, mover, scrub, reallocator };
+    const reallocator = new Reallocator({ ...common, journal, guard });
+    return { journal, guard, quarantine, mover, scrub, reallocator };
   }
 
   #parked(request: ParkedRequest): void {
@@ -373,6 +414,7 @@ export class Volume implements VolumeControl {
   #deviceError(event: BackendEvent): void {
     const gone = this.#errors.note(event);
     if (gone && event.device > 0) this.#storage.pool.disable(event.device - 1);
+    else if (gone) this.#returning.start();
   }
 
   #log(level: number, text: string): void {
@@ -398,8 +440,20 @@ export class Volume implements VolumeControl {
         const spare = totals[i];
         return spare === undefined ? [] : [{ path, totals: spare }];
       }),
+      storm: this.#remapping?.guard.storm,
       exhausted: this.#remapping?.reallocator.exhausted ?? false,
       pendingSectors: table.totals.pendingSectors,
+    };
+  }
+
+  #breaker(): VolumeStatus['breaker'] {
+    if (this.#remapping === undefined) return null;
+    const { storm, allowance, left } = this.#remapping.guard;
+    return {
+      state: storm === undefined ? 'closed' : 'open',
+      since: storm === undefined ? null : new Date(storm.sinceSeconds * 1000).toISOString(),
+      allowanceBlocks: allowance,
+      leftBlocks: left,
     };
   }
 

@@ -30,6 +30,7 @@ Look after volumes of vhost-user-remap.
   import        put sectors that cannot be read on record as pending
   status        show what a running back-end serves, and how well
   resize        make the volume as long as its main device has become
+  resume        remap bad blocks again after an error storm
   remap list    list remapped extents and pending sectors
   remap add     move sectors to the spare before they fail
   remap remove  move sectors back to the main device
@@ -137,6 +138,14 @@ ${SOCKET}${GLOBAL}`,
 Make the volume as long as its main device has become.
 
 Grow the main device first; the running guest sees the new size. A volume cannot shrink.
+
+${SOCKET}${GLOBAL}`,
+  resume: `Usage: remapctl resume
+
+Remap bad blocks again after an error storm.
+
+When main fails at places that worked before, no block is remapped, so that a dying cable
+does not eat the spare. That ends by itself when main works again; this does not wait.
 
 ${SOCKET}${GLOBAL}`,
   'remap list': `Usage: remapctl remap list

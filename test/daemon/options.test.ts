@@ -10,6 +10,7 @@ const DEFAULTS: DaemonOptions = {
   'num-queues': 16,
   'allow-fault-injection': false,
   'metadata-scrub-seconds': 600,
+  'storm-allowance': 64,
   workers: 0,
   'log-level': 'info',
   'blk-file': 'm',
@@ -35,6 +36,7 @@ const GOOD: readonly [string, Partial<DaemonOptions>][] = [
     { 'control-socket': 'c', 'allow-fault-injection': true },
   ],
   ['--fd=3 --blk-file=m --metadata-scrub-seconds=0', { 'metadata-scrub-seconds': 0 }],
+  ['--fd=3 --blk-file=m --storm-allowance=0', { 'storm-allowance': 0 }],
   ['--fd=3 --blk-file=m --workers=2 --log-level=debug', { workers: 2, 'log-level': 'debug' }],
 ];
 
@@ -165,6 +167,7 @@ Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE
   --allow-fault-injection   let remapctl inject plan failures
   --metadata-scrub-seconds=N
                             check the metadata copies so often, by default 600; 0 for never
+  --storm-allowance=N       bad blocks believed at once, by default 64; beyond them main is probed
   --workers=N               threads that serve queues, 1 to 64; by default as many as fit
   --log-level=LEVEL         trace, debug, info (default), warn, error, fatal or silent
   --print-capabilities      print what QEMU's tools ask for and exit

@@ -27,6 +27,7 @@ t.test('status/1 has these keys; a key is only ever added', async (t) => {
       'io.readSectors io.writtenSectors io.parked io.unsupported io.malformed io.inFlight',
       'client.connected client.queues client.maxQueues client.requests client.writeThrough',
       'engine.name engine.workers',
+      'breaker.state breaker.since breaker.allowanceBlocks breaker.leftBlocks',
       'faultInjection.allowed faultInjection.rules',
     ]
       .flatMap((line) => line.split(' '))

@@ -15,6 +15,7 @@ const sound: Facts = {
   spares: [{ path: '/dev/spare', totals }],
   exhausted: false,
   pendingSectors: 0,
+  storm: undefined,
 };
 const codes = (facts: Partial<Facts>): string[] =>
   problemsOf({ ...sound, ...facts }).map((problem) => problem.code);
@@ -39,6 +40,7 @@ t.test('each trouble has its code', async (t) => {
   t.same(codes(spareWith({ freeSectors: 99 })), ['SPARE_LOW']);
   t.same(codes(spareWith({ freeSectors: 100 })), []);
   t.same(codes(spareWith({ freeSectors: 0 })), ['SPARE_EXHAUSTED']);
+  t.same(codes({ storm: { reason: 'all fails' } }), ['ERROR_STORM']);
   t.same(codes({ exhausted: true }), ['SPARE_EXHAUSTED']);
   t.same(codes(spareWith({ usable: false })), ['SPARE_FAILED', 'SPARE_EXHAUSTED']);
 });

@@ -32,6 +32,7 @@ const inputs: StatusInputs = {
     ],
     exhausted: false,
     pendingSectors: 2,
+    storm: undefined,
   },
   sizeSectors: 8192,
   logicalBlockSize: 512,
@@ -51,6 +52,7 @@ const inputs: StatusInputs = {
   counters,
   client: { connected: true, queues: 4, maxQueues: 4, requests: [5, 6, 7, 8], writeThrough: true },
   engine: { name: 'io_uring', workers: 1 },
+  breaker: { state: 'closed', since: null, allowanceBlocks: 64, leftBlocks: 60 },
   faultInjection: { allowed: false, rules: 0 },
 };
 

@@ -8,6 +8,7 @@ import { injectAddCommand, injectClearCommand, injectListCommand } from './injec
 import { inspectCommand } from './inspect.js';
 import { remapAddCommand, remapListCommand, remapRemoveCommand } from './remap.js';
 import { resizeCommand } from './resize.js';
+import { resumeCommand } from './resume.js';
 import { statusCommand } from './status.js';
 
 /** Every verb, in the order the help shows them. */
@@ -20,6 +21,7 @@ export const COMMANDS: readonly Command[] = [
   importCommand,
   statusCommand,
   resizeCommand,
+  resumeCommand,
   remapListCommand,
   remapAddCommand,
   remapRemoveCommand,
