@@ -45,6 +45,10 @@ inline constexpr uint32_t kWriteRetryDelaysMs[] = {1, 4};
 // Largest copy or spare write at once: one bounce buffer of 1 MiB.
 inline constexpr uint32_t kCopySectorsMax = 2048;
 
+// The same failure of the same device is told so often: often enough to notice that it is not over,
+// seldom enough to leave the control plane free.
+inline constexpr uint32_t kSameErrorEveryMs = 100;
+
 // Fault rules: more than any test plan needs, few enough to scan for each request.
 inline constexpr uint32_t kFaultRulesMax = 65536;
 

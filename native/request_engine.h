@@ -4,12 +4,15 @@
 #ifndef REMAP_REQUEST_ENGINE_H_
 #define REMAP_REQUEST_ENGINE_H_
 
+#include <array>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "blk_request.h"
 #include "io_ring.h"
+#include "limits.h"
 #include "volume_context.h"
 
 namespace remap {
@@ -98,6 +101,12 @@ class RequestEngine {
     uint64_t count;
   };
 
+  // The last failure of a device that was told.
+  struct Told {
+    int error = 0;
+    std::chrono::steady_clock::time_point at;
+  };
+
   VolumeContext& context_;
   IoRing& ring_;
   RequestOwner& owner_;
@@ -108,6 +117,7 @@ class RequestEngine {
   std::vector<std::unique_ptr<DataOperation>> operations_;
   std::vector<DataOperation*> free_;
   std::vector<PendingLock> pending_locks_;
+  std::array<Told, kDevicesMax> told_;
   uint32_t held_ = 0;
   uint32_t copies_ = 0;
 };

@@ -136,6 +136,11 @@ void RequestEngine::park(BlkRequest& request) {
 
 void RequestEngine::report_device_error(const BlkRequest& request, uint32_t device, uint64_t lba,
                                         uint64_t count, int error) {
+  // A device that has gone fails as fast as a guest can ask.
+  const auto now = std::chrono::steady_clock::now();
+  Told& told = told_[device];
+  if (told.error == error && now - told.at < std::chrono::milliseconds(kSameErrorEveryMs)) return;
+  told = {error, now};
   abi::EventRecord event{};
   event.kind = static_cast<uint32_t>(abi::EventKind::kDeviceError);
   event.queue = request.queue;

@@ -63,6 +63,7 @@ const COMMON = [
   'num-queues',
   'allow-fault-injection',
   'metadata-scrub-seconds',
+  'storm-allowance',
   'workers',
   'log-level',
 ] as const;
