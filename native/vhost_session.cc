@@ -330,6 +330,7 @@ int VhostSession::set_log_base(VhostUserMsg* message, int* reply) {
   if (!log) return refuse(message, "dirty log cannot be mapped");
   close_descriptors(message);
   std::swap(log_, log);
+  if (!log) context_.events->log(kInfo, "the front-end asks for a dirty log: it is to migrate");
   sync_log();  // before the answer: then the front-end reads the log it had
   return answer_u64(message, reply, 0);
 }

@@ -141,6 +141,11 @@ export class Vm {
     return this.#backEnd.program.pid;
   }
 
+  /** Log lines of the back-end that runs now; more come. */
+  get backEndLog(): readonly string[] {
+    return this.#backEnd?.program.stderr ?? [];
+  }
+
   get qemuPid(): number {
     if (!this.#qemu) throw new Error('QEMU does not run');
     return this.#qemu.pid;

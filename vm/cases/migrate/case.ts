@@ -47,12 +47,17 @@ export const vmCase: VmCase = {
     migrations: async () => String(2 * ROUNDS),
     migrate: async (vm) => {
       if (remaps.length < SIDES) remaps.push(await moreRemaps(vm));
+      const sourceLog = vm.backEndLog;
       const downtime = await vm.migrate(async () => {
         assert.equal((await vm.remapctl.status()).state, 'standby', 'it does not hold the disk');
         if (sides < SIDES) await breakSome(vm);
         sides = SIDES;
       });
       downtimes.push(downtime);
+      assert.ok(
+        sourceLog.some((line) => line.includes('dirty log')),
+        'QEMU asked for a dirty log',
+      );
     },
   },
   verify: async (vm) => {
