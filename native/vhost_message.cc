@@ -170,8 +170,10 @@ const char* check_message(const VhostUserMsg& message, const Offer& offer) {
     case VHOST_USER_SET_CONFIG:
       return check_config(message);
     case VHOST_USER_GET_INFLIGHT_FD:
-    case VHOST_USER_SET_INFLIGHT_FD:
-      return check_inflight_shape(message.payload.inflight, offer);
+    case VHOST_USER_SET_INFLIGHT_FD: {
+      const VhostUserInflight inflight = message.payload.inflight;  // messages are packed
+      return check_inflight_shape(inflight, offer);
+    }
     default:
       return nullptr;
   }

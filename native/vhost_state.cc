@@ -21,8 +21,10 @@ const char* VhostSession::check_state(const VhostUserMsg& message) const {
   switch (message.request) {
     case VHOST_USER_SET_FEATURES:
       return check_logged(message.payload.u64, log_bytes(memory_end(regions())));
-    case VHOST_USER_SET_LOG_BASE:
-      return check_log(message.payload.log, inspect_file(message.fds[0]), regions());
+    case VHOST_USER_SET_LOG_BASE: {
+      const VhostUserLog log = message.payload.log;  // messages are packed
+      return check_log(log, inspect_file(message.fds[0]), regions());
+    }
     case VHOST_USER_SET_LOG_FD:
       return is_eventfd(message.fds[0]) ? nullptr : "no eventfd";
     case VHOST_USER_SET_MEM_TABLE:
@@ -43,9 +45,11 @@ const char* VhostSession::check_state(const VhostUserMsg& message) const {
       return is_socket(message.fds[0]) ? nullptr : "no socket";
     case VHOST_USER_GET_INFLIGHT_FD:
       return any_attached() ? "queues are running" : nullptr;
-    case VHOST_USER_SET_INFLIGHT_FD:
+    case VHOST_USER_SET_INFLIGHT_FD: {
       if (any_attached()) return "queues are running";
-      return check_inflight(message.payload.inflight, inspect_file(message.fds[0]));
+      const VhostUserInflight inflight = message.payload.inflight;
+      return check_inflight(inflight, inspect_file(message.fds[0]));
+    }
     default:
       return nullptr;
   }
@@ -158,8 +162,9 @@ void VhostSession::note_region(const VhostUserMemoryRegion& region, int fd) {
 }
 
 void VhostSession::begin_memory_change(const VhostUserMsg& message) {
+  const VhostUserMemoryRegion one = message.payload.memreg.region;  // messages are packed
   if (request_ == VHOST_USER_ADD_MEM_REG) {
-    note_region(message.payload.memreg.region, message.fds[0]);
+    note_region(one, message.fds[0]);
     return;
   }
   // Memory goes away: nothing may be under way that uses it, on any queue, and the library must
@@ -172,7 +177,7 @@ void VhostSession::begin_memory_change(const VhostUserMsg& message) {
     ring.used = nullptr;
   }
   if (request_ == VHOST_USER_REM_MEM_REG) {
-    known_regions_.erase(message.payload.memreg.region.guest_phys_addr);
+    known_regions_.erase(one.guest_phys_addr);
     return;
   }
   known_regions_.clear();
