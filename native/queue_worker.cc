@@ -27,7 +27,10 @@ class QueueWorker::Impl final : public RequestOwner {
   ~Impl() { close_fd(&wake_fd_); }
 
   int start();
+  int open();
   void stop();
+  bool serve();
+  void turn(bool sleep);
 
   // Runs `step` on the thread between batches until it says true; returns then.
   void call(std::function<bool()> step);
@@ -59,7 +62,7 @@ class QueueWorker::Impl final : public RequestOwner {
   };
 
   void run(std::promise<int>* started);
-  void loop();
+  void close();
   void log_written(const BlkRequest& request);
   void log_used(const WorkerQueue& queue);
   unsigned take_all();
@@ -72,6 +75,7 @@ class QueueWorker::Impl final : public RequestOwner {
   bool malformed_logged();
 
   std::thread thread_;
+  bool threaded_ = false;
   int wake_fd_ = -1;
   std::unique_ptr<IoRing> ring_;
   std::unique_ptr<RequestEngine> engine_;
@@ -89,8 +93,6 @@ class QueueWorker::Impl final : public RequestOwner {
 };
 
 int QueueWorker::Impl::start() {
-  wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_fd_ < 0) return errno;
   std::promise<int> started;
   std::future<int> result = started.get_future();
   // Signals belong to Node's main thread.
@@ -98,6 +100,7 @@ int QueueWorker::Impl::start() {
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
+  threaded_ = true;
   thread_ = std::thread([this, &started] { run(&started); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   const int error = result.get();
@@ -105,13 +108,34 @@ int QueueWorker::Impl::start() {
   return error;
 }
 
+int QueueWorker::Impl::open() {
+  wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake_fd_ < 0) return errno;
+  ring_ = std::make_unique<IoRing>();
+  int error = ring_->open();
+  if (error == 0) error = ring_->register_devices(context_.devices);
+  if (error != 0) return error;
+  engine_name_ = ring_->description();
+  engine_ = std::make_unique<RequestEngine>(context_, *ring_, *this);
+  wake_.arm(*ring_, wake_fd_);
+  return 0;
+}
+
 void QueueWorker::Impl::stop() {
-  if (!thread_.joinable()) return;
+  if (!engine_) return;
   call([this] {
     exit_ = engine_->background() == 0;
     return exit_;
   });
-  thread_.join();
+  if (threaded_)
+    thread_.join();
+  else
+    close();
+}
+
+void QueueWorker::Impl::close() {
+  engine_.reset();
+  ring_.reset();
 }
 
 void QueueWorker::Impl::run(std::promise<int>* started) {
@@ -125,33 +149,29 @@ void QueueWorker::Impl::run(std::promise<int>* started) {
   sigaddset(&faults, SIGSEGV);
   pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
 
-  ring_ = std::make_unique<IoRing>();
-  int error = ring_->open();
-  if (error == 0) error = ring_->register_devices(context_.devices);
-  if (error != 0) {
-    started->set_value(error);
-    return;
+  const int error = open();
+  started->set_value(error);
+  if (error != 0) return;
+  while (!exit_) {
+    const bool idle = serve();
+    if (!exit_) turn(idle);
   }
-  engine_name_ = ring_->description();
-  engine_ = std::make_unique<RequestEngine>(context_, *ring_, *this);
-  wake_.arm(*ring_, wake_fd_);
-  started->set_value(0);
-  loop();
-  engine_.reset();
-  ring_.reset();
+  close();
 }
 
-void QueueWorker::Impl::loop() {
-  while (!exit_) {
-    const unsigned work = take_all() + engine_->run_ready();
-    publish_all();
-    run_mailbox();
-    if (exit_) return;
-    const bool sleep = work == 0 && !engine_->has_ready() && may_sleep();
-    ring_->turn(sleep);
-    wake_.take_wakes();
-    publish_all();
-  }
+// One round between two turns of the ring; true when nothing is left to do until something wakes
+// us.
+bool QueueWorker::Impl::serve() {
+  const unsigned work = take_all() + engine_->run_ready();
+  publish_all();
+  run_mailbox();
+  return !exit_ && work == 0 && !engine_->has_ready() && may_sleep();
+}
+
+void QueueWorker::Impl::turn(bool sleep) {
+  ring_->turn(sleep);
+  wake_.take_wakes();
+  publish_all();
 }
 
 unsigned QueueWorker::Impl::take_all() {
@@ -275,8 +295,13 @@ void QueueWorker::Impl::call(std::function<bool()> step) {
   Task task{std::move(step)};
   std::unique_lock lock(mutex_);
   tasks_.push_back(&task);
-  eventfd_write(wake_fd_, 1);
-  done_.wait(lock, [&task] { return task.done; });
+  if (threaded_) {
+    eventfd_write(wake_fd_, 1);
+    done_.wait(lock, [&task] { return task.done; });
+    return;
+  }
+  lock.unlock();
+  for (bool idle = serve(); !task.done; idle = serve()) turn(idle);
 }
 
 void QueueWorker::Impl::post(const abi::CommandRecord& command) {
@@ -385,6 +410,11 @@ QueueWorker::QueueWorker(VolumeContext& context, uint16_t id)
 QueueWorker::~QueueWorker() = default;
 
 int QueueWorker::start() { return impl_->start(); }
+int QueueWorker::open() { return impl_->open(); }
+void QueueWorker::poll() {
+  impl_->serve();
+  impl_->turn(false);
+}
 void QueueWorker::stop() { impl_->stop(); }
 
 void QueueWorker::set_memory(std::shared_ptr<const MemoryMap> memory) {

@@ -52,6 +52,10 @@ class QueueWorker {
 
   // Makes the ring and starts the thread. Returns 0 or a positive errno.
   int start();
+  // Instead of start(): no thread. The caller's own does the work, inside the calls below and in
+  // poll(), so that the same calls always give the same run.
+  int open();
+  void poll();
   // Ends the thread; every queue must have been detached.
   void stop();
 
