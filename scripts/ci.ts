@@ -40,6 +40,11 @@ const STEPS: readonly Step[] = [
     command: [inRoot('native/build/unit_tests'), '--no-colors'],
     counts: doctestCounts,
   },
+  // The corpus, and a moment more.
+  {
+    name: 'fuzzing',
+    command: [process.execPath, inRoot('dist/scripts/fuzz.js'), 'all', '--seconds=2'],
+  },
   {
     name: 'tap',
     command: [bin('tap'), '--reporter=tap'],

@@ -15,6 +15,7 @@ log=$cache/setup.log
 
 packages=(
   build-essential liburing-dev doctest-dev clang-format
+  clang-14 libclang-rt-14-dev
   qemu-system-x86 qemu-utils busybox-static e2fsprogs fio gddrescue nbdkit libnbd-bin fuse3
   cpio dpkg-dev xz-utils util-linux ca-certificates debian-archive-keyring
 )

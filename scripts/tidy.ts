@@ -5,6 +5,9 @@ import { inRoot, root } from '../vm/paths.js';
 import type { SourceFile } from './tidy/file.js';
 import { checkAll } from './tidy/rules.js';
 
+/** Bytes, not text. */
+const FUZZ_INPUTS = 'test/fuzz/corpus/';
+
 function projectFiles(): SourceFile[] {
   const names = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], {
     cwd: root,
@@ -12,7 +15,7 @@ function projectFiles(): SourceFile[] {
   });
   return names
     .split('\n')
-    .filter((name) => name !== '' && existsSync(inRoot(name)))
+    .filter((name) => name !== '' && existsSync(inRoot(name)) && !name.startsWith(FUZZ_INPUTS))
     .map((name) => ({ path: name, text: readFileSync(inRoot(name), 'utf8') }));
 }
 

@@ -53,7 +53,7 @@ export function knownKind(file: SourceFile): Finding[] {
 export function testPlace(file: SourceFile): Finding[] {
   const { path } = file;
   if (!path.startsWith('test/') || path.startsWith('test/fixtures/')) return [];
-  if (path.endsWith('.test.ts') || path.startsWith('test/native/')) return [];
+  if (path.endsWith('.test.ts') || /^test\/(native|fuzz)\//.test(path)) return [];
   return [finding(path, 0, 'what is no test lives under test/fixtures')];
 }
 

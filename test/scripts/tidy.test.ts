@@ -96,6 +96,7 @@ t.test('places', (t) => {
   t.equal(knownKind(file('data.bin')).length, 1);
   t.equal(testPlace(file('test/core/units.test.ts')).length, 0);
   t.equal(testPlace(file('test/native/virtqueue_test.cc')).length, 0);
+  t.equal(testPlace(file('test/fuzz/guest.h')).length, 0);
   t.equal(testPlace(file('test/fixtures/front-end.ts')).length, 0);
   t.equal(testPlace(file('test/core/helper.ts')).length, 1);
   const roots = (count: number) =>
