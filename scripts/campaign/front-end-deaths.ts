@@ -189,7 +189,9 @@ function footprintLines(deaths: Deaths, cyclesPerSample: number): string[] {
     const seen = new Set(settled.map((sample) => sample[what]));
     if (seen.size > 1) deaths.problems.push(`${what}: ${[...seen].join(', ')}`);
   }
-  const perThousand = (slope(settled.map((s) => s.anonKib)) / cyclesPerSample) * 1000;
+  const perThousand = (samples: readonly Footprint[]) =>
+    ((slope(samples.map((s) => s.anonKib)) / cyclesPerSample) * 1000).toFixed(1);
+  const half = settled.slice(Math.floor(settled.length / 2));
   const of = (pick: (s: Footprint) => number) => {
     const values = deaths.samples.map(pick);
     return `${values[0]} at first, ${values.at(-1)} at last`;
@@ -197,7 +199,8 @@ function footprintLines(deaths: Deaths, cyclesPerSample: number): string[] {
   return [
     `descriptors ${of((s) => s.fds)}; threads ${of((s) => s.threads)}`,
     `anonymous memory ${of((s) => s.anonKib)} KiB, ` +
-      `slope ${perThousand.toFixed(1)} KiB per 1000 cycles over ${settled.length} samples`,
+      `slope ${perThousand(settled)} KiB per 1000 cycles over ${settled.length} samples, ` +
+      `${perThousand(half)} over the later half`,
   ];
 }
 
