@@ -271,7 +271,9 @@ async function run(scope: Scope, options: CampaignOptions): Promise<CampaignResu
     const found = await killBackEnd(current, { kills, seed, counts });
     await current.end();
     problems.push(...found.map((problem) => `seed ${seed}: ${problem}`));
-    options.progress(`seed ${seed}: ${killLines(counts)[0]}; reconnect ${spread(counts.reconnectMs)} ms`);
+    options.progress(
+      `seed ${seed}: ${killLines(counts)[0]}; reconnect ${spread(counts.reconnectMs)} ms`,
+    );
   }
   if (counts.writeErrors === 0 || counts.overtaken === 0) problems.push('no fault has struck');
   return { lines: killLines(counts), problems };
