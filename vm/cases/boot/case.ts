@@ -6,7 +6,6 @@ import type { VmCase } from '../../case.js';
 const MIB = 1024 * 1024;
 
 export const vmCase: VmCase = {
-  inSuite: ['7.2', '10'],
   title: 'a guest attaches the disk, writes, reads, and powers off',
   mainMiB: 64,
   spareMiB: 16,
