@@ -24,6 +24,8 @@ enum class EventKind : uint32_t {
   kDeviceError = 9,   // an I/O failed for a cause that is no medium error; information only
   kLog = 10,          // `text` for the log; `error` is the level, as pino numbers it
   kStopped = 11,      // answer to stop(): all queues drained, connection closed
+  kWatched = 12,      // answer to kWatch, one of each worker: `count` requests are that old, and of
+                      // the oldest `lba`, `device` and `operation`; `error` is its age in ms
   kClaim = 12,        // rings are to run (count = 1): take the volume and answer `token`; or all
                       // have stopped (count = 0). On shared storage only
 };
@@ -66,8 +68,10 @@ enum class CommandKind : uint32_t {
   kRetry = 3,       // run parked request `token` again from the start, through the index
   kLock = 4,        // hold writes to [lba, lba + count); `token` is the caller's own
   kUnlock = 5,
-  kCopy = 6,  // copy [source, source + count) of `source_device` to `device` at `target`,
-              // read it back and compare; `token` is the caller's own
+  kCopy = 6,   // copy [source, source + count) of `source_device` to `device` at `target`,
+               // read it back and compare; `token` is the caller's own
+  kWatch = 7,  // tell of requests that have not returned for `count` ms, as seen by the kWatch
+               // commands since; `token` is the caller's own
 };
 
 struct CommandRecord {

@@ -80,6 +80,7 @@ const Number kNumbers[] = {
     VALUE(EventKind, "deviceError", EventKind::kDeviceError),
     VALUE(EventKind, "log", EventKind::kLog),
     VALUE(EventKind, "stopped", EventKind::kStopped),
+    VALUE(EventKind, "watched", EventKind::kWatched),
     VALUE(EventKind, "claim", EventKind::kClaim),
 
     VALUE(Operation, "read", Operation::kRead),
@@ -97,6 +98,7 @@ const Number kNumbers[] = {
     VALUE(CommandKind, "lock", CommandKind::kLock),
     VALUE(CommandKind, "unlock", CommandKind::kUnlock),
     VALUE(CommandKind, "copy", CommandKind::kCopy),
+    VALUE(CommandKind, "watch", CommandKind::kWatch),
 
     VALUE(IndexFlags, "remapped", kIndexRemapped),
     VALUE(IndexFlags, "pending", kIndexPending),

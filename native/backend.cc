@@ -95,6 +95,9 @@ void Backend::submit(const abi::CommandRecord* records, size_t count) {
                              .waiting = static_cast<uint32_t>(workers_.size())});
         for (const auto& worker : workers_) worker->post(command);
         break;
+      case abi::CommandKind::kWatch:
+        for (const auto& worker : workers_) worker->post(command);
+        break;
       case abi::CommandKind::kUnlock:
         context_->locks.remove(command.token);
         for (const auto& worker : workers_) worker->post(command);

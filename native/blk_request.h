@@ -22,11 +22,13 @@ enum class Parse {
 struct BlkRequest {
   uint16_t head = 0;
   uint16_t queue = 0;
-  bool busy = false;    // taken and not yet returned
-  bool parked = false;  // waits for a decision of TypeScript
-  bool held = false;    // waits for a range lock
-  bool plain = false;   // a read or write of main alone, as the guest sent it
+  bool busy = false;     // taken and not yet returned
+  bool parked = false;   // waits for a decision of TypeScript
+  bool held = false;     // waits for a range lock
+  bool watched = false;  // a kWatch command has seen it
+  bool plain = false;    // a read or write of main alone, as the guest sent it
   uint32_t sequence = 0;
+  uint64_t watched_ms = 0;  // when, on the monotonic clock
 
   uint32_t type = 0;
   uint64_t sector = 0;      // of the header

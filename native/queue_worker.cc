@@ -222,6 +222,7 @@ void QueueWorker::Impl::take_one(WorkerQueue& queue, uint16_t head) {
   request.busy = true;
   request.parked = false;
   request.held = false;
+  request.watched = false;
   ++queue.in_flight;
   counters.in_flight = queue.in_flight;
   if (parsed == Parse::kFailed) {

@@ -82,6 +82,8 @@ class RequestEngine {
   void park(BlkRequest& request);
   void report_device_error(const BlkRequest& request, uint32_t device, uint64_t lba, uint64_t count,
                            int error);
+  void watch(const abi::CommandRecord& command);
+  uint32_t device_of(const BlkRequest& request) const;
   void grant_locks();
   void release_held();
 

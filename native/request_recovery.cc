@@ -161,6 +161,9 @@ void RequestEngine::command(const abi::CommandRecord& command) {
     case abi::CommandKind::kUnlock:
       release_held();
       return;
+    case abi::CommandKind::kWatch:
+      watch(command);
+      return;
     case abi::CommandKind::kCopy:
       new CopyOperation(*this, command);  // deletes itself when done
       return;
@@ -186,6 +189,53 @@ void RequestEngine::command(const abi::CommandRecord& command) {
     default:
       return;
   }
+}
+
+// A request is as old as the command that saw it first, so that none pays for being watched.
+void RequestEngine::watch(const abi::CommandRecord& command) {
+  struct Search {
+    uint64_t now;
+    uint64_t limit;
+    uint64_t hung = 0;
+    const BlkRequest* oldest = nullptr;
+  };
+  using std::chrono::milliseconds;
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  Search search{.now = static_cast<uint64_t>(std::chrono::duration_cast<milliseconds>(now).count()),
+                .limit = command.count};
+  owner_.each_busy(
+      [](BlkRequest& request, void* argument) {
+        auto* s = static_cast<Search*>(argument);
+        if (!request.watched) {
+          request.watched = true;
+          request.watched_ms = s->now;
+        }
+        if (s->now - request.watched_ms < s->limit) return;
+        ++s->hung;
+        if (s->oldest == nullptr || request.watched_ms < s->oldest->watched_ms)
+          s->oldest = &request;
+      },
+      &search);
+  abi::EventRecord event{};
+  event.kind = static_cast<uint32_t>(abi::EventKind::kWatched);
+  event.token = command.token;
+  event.count = search.hung;
+  if (search.oldest != nullptr) {
+    event.queue = search.oldest->queue;
+    event.lba = search.oldest->lba;
+    event.operation = static_cast<uint32_t>(operation_of(*search.oldest));
+    event.device = device_of(*search.oldest);
+    event.error = static_cast<int32_t>(search.now - search.oldest->watched_ms);
+  }
+  context_.events->push(event);
+}
+
+// Where the request has I/O under way; main when that cannot be told.
+uint32_t RequestEngine::device_of(const BlkRequest& request) const {
+  for (const auto& operation : operations_)
+    if (operation->request == &request && std::ranges::find(free_, operation.get()) == free_.end())
+      return operation->device;
+  return 0;
 }
 
 // A lock holds when no write to its range is under way or parked; held ones have not begun.

@@ -129,6 +129,7 @@ export function actions(v: VolumeStatus, controlSocket: string): string[] {
       'then restart the back-end',
     RINGS_WAIT:
       'stop the guest on the other back-end, or that back-end; this one goes on by itself then',
+    IO_HUNG: 'check the device, its cable and the log of the host; it ends when the I/O returns',
     ERROR_STORM:
       `check ${shellWord(v.mainPath)}, its cable, its power and the log of the host; not to wait ` +
       `until it is seen to work: ${remapctl} resume`,

@@ -110,6 +110,15 @@ export const PROBE_LOCK_MS = 100;
 export const STORM_RETRY_FIRST_MS = 1000;
 export const STORM_RETRY_LAST_MS = 60_000;
 
+/**
+ * An I/O that has not returned for so long hangs. The kernel gives a disk 30 s for a command before
+ * it resets it; a guest's kernel complains after 120 s.
+ */
+export const HUNG_IO_SECONDS = 40;
+export const HUNG_IO_SECONDS_MAX = 3600;
+/** Looks in that time: an age is told a quarter of it too young at most. */
+export const HUNG_IO_LOOKS = 4;
+
 /** Other spare blocks tried for one bad block before its write is failed. */
 export const SPARE_ATTEMPTS_MAX = 16;
 

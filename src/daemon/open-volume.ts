@@ -22,7 +22,10 @@ export const openVolume = (options: DaemonOptions, logger: Logger): Promise<Volu
       name: options.name,
       allowFaultInjection: options['allow-fault-injection'],
       metadataScrubSeconds: options['metadata-scrub-seconds'],
-      policy: { stormAllowanceBlocks: options['storm-allowance'] },
+      policy: {
+        stormAllowanceBlocks: options['storm-allowance'],
+        hungIoSeconds: options['hung-io-seconds'],
+      },
     },
     { logger, clock: systemClock },
   );

@@ -8,6 +8,8 @@ import {
   usageError,
 } from '../core/command-line.js';
 import {
+  HUNG_IO_SECONDS,
+  HUNG_IO_SECONDS_MAX,
   METADATA_SCRUB_SECONDS,
   METADATA_SCRUB_SECONDS_MAX,
   QUEUES_DEFAULT,
@@ -45,6 +47,7 @@ export const OPTIONS = {
   'control-socket': { type: 'string' },
   'allow-fault-injection': { type: 'boolean' },
   'storm-allowance': { type: 'string' },
+  'hung-io-seconds': { type: 'string' },
   'metadata-scrub-seconds': { type: 'string' },
   workers: { type: 'string' },
   'log-level': { type: 'string' },
@@ -64,6 +67,7 @@ const COMMON = [
   'allow-fault-injection',
   'metadata-scrub-seconds',
   'storm-allowance',
+  'hung-io-seconds',
   'workers',
   'log-level',
 ] as const;
@@ -93,6 +97,7 @@ Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE
   --metadata-scrub-seconds=N
                             check the metadata copies so often, by default 600; 0 for never
   --storm-allowance=N       bad blocks believed at once, by default 64; beyond them main is probed
+  --hung-io-seconds=N       alarm for an I/O that does not return, by default 40; 0 for none
   --workers=N               threads that serve queues, 1 to 64; by default as many as fit
   --log-level=LEVEL         trace, debug, info (default), warn, error, fatal or silent
   --print-capabilities      print what QEMU's tools ask for and exit
@@ -151,6 +156,7 @@ const optionsSchema = z
     'storm-allowance': number('--storm-allowance', 0, STORM_ALLOWANCE_BLOCKS_MAX).default(
       STORM_ALLOWANCE_BLOCKS,
     ),
+    'hung-io-seconds': number('--hung-io-seconds', 0, HUNG_IO_SECONDS_MAX).default(HUNG_IO_SECONDS),
     workers: number('--workers', 1, QUEUES_MAX).default(0),
     'log-level': z
       .enum(LOG_LEVELS, { error: `--log-level is one of ${LOG_LEVELS.join(', ')}` })

@@ -18,6 +18,7 @@ export const EventKind = {
   deviceError: 9,
   log: 10,
   stopped: 11,
+  watched: 12,
   claim: 12,
 } as const;
 
@@ -32,6 +33,7 @@ export const CommandKind = {
   lock: 4,
   unlock: 5,
   copy: 6,
+  watch: 7,
 } as const;
 
 export const IndexFlag = { remapped: 1 << 0, pending: 1 << 1 } as const;

@@ -73,6 +73,12 @@ export interface BackendHandlers {
   log(level: number, text: string): void;
 }
 
+/** Requests that do not return; `error` of the oldest is its age in ms. */
+export interface HungRequests {
+  readonly count: number;
+  readonly oldest: BackendEvent | undefined;
+}
+
 /** Where a request began. */
 export interface RecentPlace {
   readonly lba: number;
@@ -104,6 +110,10 @@ export class Backend {
   /** By request token, then by the first sector written. */
   readonly #spareWrites = new Map<bigint, Map<number, (error: number) => void>>();
   readonly #copies = new Map<bigint, (result: CopyResult) => void>();
+  readonly #watches = new Map<
+    bigint,
+    { readonly answers: BackendEvent[]; readonly resolve: (hung: HungRequests) => void }
+  >();
   readonly #locks = new Map<bigint, () => void>();
   /** The control thread runs: between a listen and kStopped. */
   #running = false;
@@ -261,6 +271,15 @@ export class Backend {
     return places;
   }
 
+  /** Requests that have not returned for `ms`. Resolves when every worker has answered. */
+  watch(ms: number): Promise<HungRequests> {
+    const token = this.#nextToken++;
+    return new Promise((resolve) => {
+      this.#watches.set(token, { answers: [], resolve });
+      this.#submit({ kind: CommandKind.watch, token, count: ms });
+    });
+  }
+
   counters(): CountersSnapshot {
     return this.#last ?? this.#snapshot();
   }
@@ -337,6 +356,9 @@ export class Backend {
       case EventKind.locked:
         settle(this.#locks, event.token, undefined);
         break;
+      case EventKind.watched:
+        this.#watched(event);
+        break;
       case EventKind.client:
         handlers.client(event.count !== 0);
         break;
@@ -382,6 +404,15 @@ export class Backend {
     if (writes === undefined) return;
     settle(writes, event.lba, event.error);
     if (writes.size === 0) this.#spareWrites.delete(event.token);
+  }
+
+  #watched(event: BackendEvent): void {
+    const watch = this.#watches.get(event.token);
+    if (watch === undefined || watch.answers.push(event) < this.workers) return;
+    this.#watches.delete(event.token);
+    const hung = watch.answers.filter(({ count }) => count > 0);
+    const [oldest] = hung.sort((a, b) => b.error - a.error);
+    watch.resolve({ count: hung.reduce((sum, { count }) => sum + count, 0), oldest });
   }
 
   #snapshot(): CountersSnapshot {

@@ -99,6 +99,7 @@ export const problemCodeSchema = z.enum([
   'MAIN_FAILED',
   'RINGS_WAIT',
   'ERROR_STORM',
+  'IO_HUNG',
 ]);
 export type ProblemCode = z.infer<typeof problemCodeSchema>;
 

@@ -1,13 +1,16 @@
-import { STORM_ALLOWANCE_BLOCKS } from '../core/limits.js';
+import { HUNG_IO_SECONDS, STORM_ALLOWANCE_BLOCKS } from '../core/limits.js';
 
 /** What is done about errors, where there is a choice. */
 export interface VolumePolicy {
   /** Blocks of main that are believed bad on their own word. */
   readonly stormAllowanceBlocks: number;
+  /** An I/O that has not returned for so long raises an alarm; 0 for none. */
+  readonly hungIoSeconds: number;
 }
 
 export const DEFAULT_POLICY: VolumePolicy = {
   stormAllowanceBlocks: STORM_ALLOWANCE_BLOCKS,
+  hungIoSeconds: HUNG_IO_SECONDS,
 };
 
 /** What a volume is opened with; the program's options, checked and typed. */

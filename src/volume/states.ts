@@ -2,6 +2,8 @@
 import type { Problem, SpareState, VolumeState } from '../protocol/messages.js';
 import type { SpareTotals } from '../remap/spare-policy.js';
 
+import type { HungIo } from './watchdog.js';
+
 /** What is known of a volume's troubles. */
 export interface Facts {
   /** False: another back-end may have the volume, and all below is of an earlier time. */
@@ -22,6 +24,8 @@ export interface Facts {
   /** A block could not be remapped for want of a free spare block, and none was freed since. */
   readonly exhausted: boolean;
   readonly pendingSectors: number;
+  /** The oldest request that does not return. */
+  readonly hung: HungIo | undefined;
   /** Main does not work, and nothing is remapped for it. */
   readonly storm: { readonly reason: string } | undefined;
 }
@@ -74,6 +78,14 @@ export function problemsOf(facts: Facts): Problem[] {
       'METADATA_FAILED',
       `The remap table cannot be written (${facts.metadataFailure}), so no block is remapped any ` +
         'more; replace the spare.',
+    );
+  }
+  if (facts.hung !== undefined) {
+    const { device, operation, lba, ageSeconds, requests } = facts.hung;
+    add(
+      'IO_HUNG',
+      `A ${operation} of sector ${lba} on ${device || facts.mainPath} has not returned for ` +
+        `${ageSeconds} s (${requests} in all); look at the device and its cable.`,
     );
   }
   if (facts.storm !== undefined) {

@@ -37,6 +37,7 @@ import type { Facts } from './states.js';
 import { statusOf } from './status.js';
 import { StormGuard } from './storm-guard.js';
 import { realSystem, type VolumeSystem } from './system.js';
+import { Watchdog } from './watchdog.js';
 
 /** What only a volume with spares has. */
 interface Remapping {
@@ -67,6 +68,7 @@ export class Volume implements VolumeControl {
   readonly #faults: Faults;
   readonly #errors: DeviceErrors;
   readonly #limiter: LogLimiter;
+  readonly #watchdog: Watchdog;
   /** Looks whether a main that had gone is there again. */
   readonly #returning: HalfOpen;
   /** undefined without a spare, when nothing may be written, or while the volume is not held. */
@@ -95,6 +97,8 @@ export class Volume implements VolumeControl {
     this.#errors = new DeviceErrors(paths, means);
     this.#limiter = new LogLimiter(means.clock);
     this.#backend = this.#startBackend();
+    const { hungIoSeconds } = this.#policy;
+    this.#watchdog = new Watchdog({ ...means, backend: this.#backend, paths, hungIoSeconds });
     this.#returning = new HalfOpen(means.clock, () => this.#mainReturned());
     if (options.sharedStorage) {
       this.#handOver = new HandOver({
@@ -135,6 +139,7 @@ export class Volume implements VolumeControl {
     const { socketPath, connectPath, fd } = this.#options;
     this.#backend.listen(socketPath ?? connectPath ?? `file descriptor ${fd}`);
     this.#remapping?.scrub.start();
+    this.#watchdog.start();
   }
 
   /** Resolves when the front-end of a connected socket has left, or after `stop`. */
@@ -226,6 +231,7 @@ export class Volume implements VolumeControl {
   }
 
   async #stop(): Promise<void> {
+    this.#watchdog.stop();
     await this.#rest();
     await this.#backend.stop();
     await this.#handOver?.stop();
@@ -440,6 +446,7 @@ export class Volume implements VolumeControl {
         const spare = totals[i];
         return spare === undefined ? [] : [{ path, totals: spare }];
       }),
+      hung: this.#watchdog.hung,
       storm: this.#remapping?.guard.storm,
       exhausted: this.#remapping?.reallocator.exhausted ?? false,
       pendingSectors: table.totals.pendingSectors,

@@ -11,6 +11,7 @@ const DEFAULTS: DaemonOptions = {
   'allow-fault-injection': false,
   'metadata-scrub-seconds': 600,
   'storm-allowance': 64,
+  'hung-io-seconds': 40,
   workers: 0,
   'log-level': 'info',
   'blk-file': 'm',
@@ -36,6 +37,7 @@ const GOOD: readonly [string, Partial<DaemonOptions>][] = [
     { 'control-socket': 'c', 'allow-fault-injection': true },
   ],
   ['--fd=3 --blk-file=m --metadata-scrub-seconds=0', { 'metadata-scrub-seconds': 0 }],
+  ['--fd=3 --blk-file=m --hung-io-seconds=0', { 'hung-io-seconds': 0 }],
   ['--fd=3 --blk-file=m --storm-allowance=0', { 'storm-allowance': 0 }],
   ['--fd=3 --blk-file=m --workers=2 --log-level=debug', { workers: 2, 'log-level': 'debug' }],
 ];
@@ -168,6 +170,7 @@ Serve MAIN to a QEMU guest as one vhost-user-blk disk, its bad blocks from SPARE
   --metadata-scrub-seconds=N
                             check the metadata copies so often, by default 600; 0 for never
   --storm-allowance=N       bad blocks believed at once, by default 64; beyond them main is probed
+  --hung-io-seconds=N       alarm for an I/O that does not return, by default 40; 0 for none
   --workers=N               threads that serve queues, 1 to 64; by default as many as fit
   --log-level=LEVEL         trace, debug, info (default), warn, error, fatal or silent
   --print-capabilities      print what QEMU's tools ask for and exit

@@ -16,6 +16,7 @@ const sound: Facts = {
   exhausted: false,
   pendingSectors: 0,
   storm: undefined,
+  hung: undefined,
 };
 const codes = (facts: Partial<Facts>): string[] =>
   problemsOf({ ...sound, ...facts }).map((problem) => problem.code);
@@ -40,6 +41,8 @@ t.test('each trouble has its code', async (t) => {
   t.same(codes(spareWith({ freeSectors: 99 })), ['SPARE_LOW']);
   t.same(codes(spareWith({ freeSectors: 100 })), []);
   t.same(codes(spareWith({ freeSectors: 0 })), ['SPARE_EXHAUSTED']);
+  const hung = { device: '/dev/main', operation: 'read', lba: 8, ageSeconds: 41, requests: 2 };
+  t.same(codes({ hung }), ['IO_HUNG']);
   t.same(codes({ storm: { reason: 'all fails' } }), ['ERROR_STORM']);
   t.same(codes({ exhausted: true }), ['SPARE_EXHAUSTED']);
   t.same(codes(spareWith({ usable: false })), ['SPARE_FAILED', 'SPARE_EXHAUSTED']);

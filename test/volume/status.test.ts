@@ -33,6 +33,7 @@ const inputs: StatusInputs = {
     exhausted: false,
     pendingSectors: 2,
     storm: undefined,
+    hung: undefined,
   },
   sizeSectors: 8192,
   logicalBlockSize: 512,
