@@ -56,6 +56,7 @@ const options = (devices: readonly NativeDevice[], blockSize: number) => ({
 
 /** Decides by chance what becomes of parked requests, and notes all that is told. */
 function handlers(journal: Journal, prng: Prng, backend: () => Backend) {
+  const errors = new Set<string>();
   return {
     parked: (request: ParkedRequest) => void decide(request, journal, prng, backend()),
     client: () => {},
@@ -64,8 +65,12 @@ function handlers(journal: Journal, prng: Prng, backend: () => Backend) {
     recovered: ({ lba, count, device }: { lba: number; count: number; device: number }) => {
       note(journal, 'recovered', lba, count, device);
     },
-    deviceError: (event: { error: number; lba: number }) => {
-      note(journal, 'device error', event.error, event.lba);
+    // How often the same failure is told is a matter of time.
+    deviceError: ({ error, device }: { error: number; device: number }) => {
+      const known = errors.size;
+      if (errors.add(`${device} ${error}`).size > known) {
+        note(journal, 'device error', device, error);
+      }
     },
     log: () => {},
   };
