@@ -1,5 +1,5 @@
 /** Every bit of every copy, flipped: noticed, and healed. All 983,040: FLIPS=all. */
-import { test } from 'tap';
+import t, { test } from 'tap';
 import { SUPERBLOCK_SIZE } from '../../src/ondisk/layout.js';
 import { decodeSuperblock } from '../../src/ondisk/superblock.js';
 import { contentOf, openSim, remaps, simVolume } from '../fixtures/metadata.js';
@@ -11,7 +11,9 @@ const STEP = process.env.FLIPS === 'all' ? 1 : 911;
 /** Of those that are noticed, how many are healed as well: that takes a start each. */
 const HEAL_EVERY = process.env.FLIPS === 'all' ? 4096 : 32;
 
-test('a flipped bit of any copy is noticed, and healed', { timeout: 3_600_000 }, async (t) => {
+t.setTimeout(3_600_000);
+
+test('a flipped bit of any copy is noticed, and healed', async (t) => {
   const { spares, store } = await simVolume();
   const [spare] = spares as [SimDevice];
   const [layout] = store.layouts as [(typeof store.layouts)[0]];
