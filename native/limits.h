@@ -3,6 +3,7 @@
 #ifndef REMAP_LIMITS_H_
 #define REMAP_LIMITS_H_
 
+#include <chrono>
 #include <cstdint>
 
 namespace remap {
@@ -51,6 +52,11 @@ inline constexpr uint32_t kSameErrorEveryMs = 100;
 
 // Fault rules: more than any test plan needs, few enough to scan for each request.
 inline constexpr uint32_t kFaultRulesMax = 65536;
+
+// Log lines that bad input may cause: ten at once show a fault from all sides, and one every five
+// seconds after it is 2 MB a day at the most, which any log rotation holds.
+inline constexpr uint32_t kLogBurst = 10;
+inline constexpr std::chrono::seconds kLogRefill{5};
 
 }  // namespace remap
 

@@ -1,52 +1,68 @@
-// Warnings a front-end can cause at will: ten a second are logged, the others counted.
+// Lines a guest or a front-end can cause at will: a few at once, then one now and then; the others
+// are counted.
 #ifndef REMAP_LOG_LIMITER_H_
 #define REMAP_LOG_LIMITER_H_
 
+#include <algorithm>
 #include <chrono>
 #include <cstdarg>
 #include <cstdint>
 
 #include "event_sink.h"
+#include "limits.h"
 
 namespace remap {
 
 class LogLimiter {
  public:
-  static constexpr uint32_t kPerSecond = 10;
+  using Clock = std::chrono::steady_clock;
 
   explicit LogLimiter(EventSink& events) : events_(events) {}
+  // Says how many were left out at last.
+  ~LogLimiter() { tell_left_out(); }
+  LogLimiter(const LogLimiter&) = delete;
 
   __attribute__((format(printf, 2, 3))) void warn(const char* format, ...) {
-    const auto now = std::chrono::steady_clock::now();
-    if (now - second_ >= std::chrono::seconds(1)) {
-      flush();
-      second_ = now;
-      logged_ = 0;
-    }
-    if (logged_ == kPerSecond) {
-      ++suppressed_;
-      return;
-    }
-    ++logged_;
-    char text[sizeof(abi::EventRecord::text)];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    say(kWarn, format, args);
     va_end(args);
-    events_.log(kWarn, "%s", text);
   }
-
-  // Says how many were left out.
-  void flush() {
-    if (suppressed_ > 0) events_.log(kWarn, "%u more such warnings were left out", suppressed_);
-    suppressed_ = 0;
+  __attribute__((format(printf, 3, 4))) void log(LogLevel level, const char* format, ...) {
+    va_list args;
+    va_start(args, format);
+    say(level, format, args);
+    va_end(args);
   }
 
  private:
+  void say(LogLevel level, const char* format, va_list args) {
+    refill(Clock::now());
+    if (left_ == 0) {
+      ++left_out_;
+      return;
+    }
+    --left_;
+    tell_left_out();
+    char text[sizeof(abi::EventRecord::text)];
+    vsnprintf(text, sizeof text, format, args);
+    events_.log(level, "%s", text);
+  }
+  void refill(Clock::time_point now) {
+    const auto count = (now - refilled_) / kLogRefill;
+    if (count == 0) return;
+    left_ = static_cast<uint32_t>(std::min<int64_t>(kLogBurst, left_ + count));
+    refilled_ += count * kLogRefill;
+  }
+  void tell_left_out() {
+    if (left_out_ > 0) events_.log(kWarn, "%lu more such lines were left out", left_out_);
+    left_out_ = 0;
+  }
+
   EventSink& events_;
-  std::chrono::steady_clock::time_point second_{};
-  uint32_t logged_ = 0;
-  uint32_t suppressed_ = 0;
+  Clock::time_point refilled_ = Clock::now();
+  uint32_t left_ = kLogBurst;
+  uint64_t left_out_ = 0;
 };
 
 }  // namespace remap

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "io_ring.h"
+#include "log_limiter.h"
 #include "request_engine.h"
 #include "worker_queue.h"
 
@@ -23,7 +24,8 @@ namespace remap {
 
 class QueueWorker::Impl final : public RequestOwner {
  public:
-  Impl(VolumeContext& context, uint16_t id) : context_(context), id_(id) {}
+  Impl(VolumeContext& context, uint16_t id)
+      : context_(context), id_(id), complaints_(*context.events) {}
   ~Impl() { close_fd(&wake_fd_); }
 
   int start();
@@ -72,7 +74,6 @@ class QueueWorker::Impl final : public RequestOwner {
   void publish_all();
   void run_mailbox();
   bool may_sleep();
-  bool malformed_logged();
 
   std::thread thread_;
   bool threaded_ = false;
@@ -81,9 +82,9 @@ class QueueWorker::Impl final : public RequestOwner {
   std::unique_ptr<RequestEngine> engine_;
   WakePoll wake_;
   PollTimer timer_;
+  LogLimiter complaints_;
   uint32_t hint_ = 0;
   bool exit_ = false;
-  time_t malformed_second_ = 0;
 
   std::mutex mutex_;
   std::condition_variable done_;
@@ -213,9 +214,7 @@ void QueueWorker::Impl::take_one(WorkerQueue& queue, uint16_t head) {
   abi::QueueCounters& counters = context_.counters[queue.setup.index];
   if (parsed == Parse::kMalformed) {
     ++counters.malformed;
-    if (!malformed_logged())
-      context_.events->log(kWarn, "queue %u: malformed descriptor chain at head %u",
-                           queue.setup.index, head);
+    complaints_.warn("queue %u: malformed descriptor chain at head %u", queue.setup.index, head);
     queue.ring.put_used(head, 0);
     return;
   }
@@ -234,17 +233,9 @@ void QueueWorker::Impl::take_one(WorkerQueue& queue, uint16_t head) {
   engine_->start(request);
 }
 
-// One line a second at most: a guest cannot fill the log.
-bool QueueWorker::Impl::malformed_logged() {
-  const time_t now = time(nullptr);
-  if (now == malformed_second_) return true;
-  malformed_second_ = now;
-  return false;
-}
-
 void QueueWorker::Impl::break_queue(WorkerQueue& queue, const char* why) {
   queue.broken = true;
-  context_.events->log(kError, "queue %u stopped: %s", queue.setup.index, why);
+  complaints_.log(kError, "queue %u stopped: %s", queue.setup.index, why);
 }
 
 void QueueWorker::Impl::publish_all() {

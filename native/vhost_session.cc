@@ -68,7 +68,6 @@ VhostSession::~VhostSession() {
   known_regions_.clear();
   forget_inflight();
   vu_deinit(&library_.device);
-  complaints_.flush();
 }
 
 bool VhostSession::dispatch() {
@@ -162,16 +161,15 @@ void VhostSession::greet(uint32_t request) {
   // QEMU 7.2 after a restart of ours while the guest had the device stopped.
   library_.device.features = negotiation_.features;
   library_.device.protocol_features = negotiation_.protocol_features;
-  context_.events->log(kInfo,
-                       "front-end came back without a handshake; going on with the last one");
+  complaints_.log(kInfo, "front-end came back without a handshake; going on with the last one");
 }
 
 void VhostSession::end(Receive received, const char* reason) {
   if (received == Receive::kBroken) complaints_.warn("connection dropped: %s", reason);
   if (received == Receive::kEnd && request_ == VHOST_USER_GET_QUEUE_NUM) {
-    context_.events->log(
+    complaints_.log(
         kInfo, "front-end left after asking for the number of queues (%u):", context_.num_queues);
-    context_.events->log(kInfo, "start with --num-queues of at least its vCPUs");
+    complaints_.log(kInfo, "start with --num-queues of at least its vCPUs");
   }
 }
 
@@ -316,8 +314,8 @@ int VhostSession::set_config(const VhostUserMsg& message) {
                                std::memory_order_release);
   for (const auto& device : context_.devices) {
     if (const int error = device->flush(); error != 0)
-      context_.events->log(kError, "flush failed while the write cache was turned off: %s",
-                           strerrordesc_np(error));
+      complaints_.log(kError, "flush failed while the write cache was turned off: %s",
+                      strerrordesc_np(error));
   }
   for (const auto& worker : workers_) worker->resume();
   return 1;

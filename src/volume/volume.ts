@@ -414,7 +414,10 @@ export class Volume implements VolumeControl {
   #client(connected: boolean): void {
     this.#connected = connected;
     if (!connected) this.#queues.clear();
-    this.#logger.info(connected ? 'front-end connected' : 'front-end left');
+    const text = connected ? 'front-end connected' : 'front-end left';
+    this.#limiter.line(text, (more) => {
+      this.#logger.info({ more }, text);
+    });
   }
 
   #deviceError(event: BackendEvent): void {
