@@ -13,7 +13,9 @@ namespace {
 struct Chain {
   virtio_blk_outhdr header{};
   uint32_t header_bytes = 0;
+  uint64_t bytes = 0;
   bool unmapped = false;    // some data lies outside guest memory
+  bool excess = false;      // far more than is served
   uint8_t* last = nullptr;  // last writable byte
   size_t readable = 0;      // entries of `data` before the first writable one
   bool writable_seen = false;
@@ -47,6 +49,13 @@ void add_piece(Chain* chain, std::vector<iovec>* data, uint8_t* host, uint64_t l
   if (length > 0) append(data, 0, host, length);
 }
 
+// The last of `length` bytes, or nullptr when it is not in guest memory.
+uint8_t* last_byte(const MemoryMap& memory, uint32_t* hint, uint64_t address, uint64_t length) {
+  uint64_t one = 1;
+  return length - 1 > UINT64_MAX - address ? nullptr
+                                           : memory.translate(address + length - 1, &one, hint);
+}
+
 }  // namespace
 
 Parse parse_request(Virtqueue& queue, uint16_t head, const MemoryMap& memory, uint32_t* hint,
@@ -59,6 +68,15 @@ Parse parse_request(Virtqueue& queue, uint16_t head, const MemoryMap& memory, ui
         if (writable && !chain.writable_seen) {
           chain.writable_seen = true;
           chain.readable = data.size();
+        }
+        chain.bytes += length;
+        // A chain may name all of memory a thousand times over. Only where its status goes matters
+        // once it cannot be served: nothing is gathered that grows with it.
+        chain.excess =
+            chain.excess || data.size() > 2 * kSegmentsMax || chain.bytes > 2 * kRequestBytesMax;
+        if (chain.excess) {
+          if (writable && length > 0) chain.last = last_byte(memory, hint, address, length);
+          return true;
         }
         while (length > 0) {
           uint64_t part = length;
@@ -77,7 +95,7 @@ Parse parse_request(Virtqueue& queue, uint16_t head, const MemoryMap& memory, ui
   if (!whole || chain.last == nullptr || chain.header_bytes < sizeof chain.header)
     return Parse::kMalformed;
   request->status = chain.last;
-  if (chain.unmapped) return Parse::kFailed;
+  if (chain.unmapped || chain.excess) return Parse::kFailed;
   // Old drivers mark a barrier here whether it was offered or not; it never was.
   request->type = chain.header.type & ~uint32_t{VIRTIO_BLK_T_BARRIER};
   request->sector = chain.header.sector;

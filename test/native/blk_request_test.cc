@@ -113,6 +113,31 @@ TEST_CASE("request: what cannot be answered is malformed, what can is failed") {
   CHECK(parse(ring, 0, &request) == Parse::kFailed);  // data runs past the end
 }
 
+TEST_CASE("request: a chain that names all of memory over and over is not gathered") {
+  // As many regions as libvhost-user serves, each of a page.
+  constexpr uint64_t kPage = 4096;
+  std::vector<uint8_t> memory(509 * kPage);
+  std::vector<MemoryRegion> regions;
+  for (uint64_t i = 0; i < 509; ++i)  // backwards, so that none adjoins the next one here
+    regions.push_back({i * kPage, kPage, memory.data() + (508 - i) * kPage});
+  const MemoryMap map(std::move(regions));
+  GuestRing ring(1024);
+  std::vector<Segment> segments(1024, {kPage, 508 * kPage, true});
+  segments[0] = {0, 16, false};
+  ring.chain(0, segments);
+  BlkRequest request;
+  uint32_t hint = 0;
+  CHECK(parse_request(ring.queue, 0, map, &hint, &request) == Parse::kFailed);
+  CHECK(request.status == memory.data() + kPage - 1);
+  CHECK(request.data.capacity() <= 8 * kSegmentsMax);
+  // A status that is not there is still noticed, and so is one past all addresses.
+  for (const uint64_t address : {509 * kPage, UINT64_MAX}) {
+    segments.back() = {address, 16, true};
+    ring.chain(0, segments);
+    CHECK(parse_request(ring.queue, 0, map, &hint, &request) == Parse::kMalformed);
+  }
+}
+
 TEST_CASE("request: slice, gather and scatter agree with a plain copy") {
   std::vector<uint8_t> a(300);
   std::vector<uint8_t> b(1);
