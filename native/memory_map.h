@@ -3,6 +3,7 @@
 #ifndef REMAP_MEMORY_MAP_H_
 #define REMAP_MEMORY_MAP_H_
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -17,8 +18,12 @@ struct MemoryRegion {
 class MemoryMap {
  public:
   MemoryMap() = default;
-  // `regions` sorted by guest_address, not overlapping.
-  explicit MemoryMap(std::vector<MemoryRegion> regions) : regions_(std::move(regions)) {}
+  // `regions` sorted by guest_address, not overlapping. `lost` outlives the map.
+  explicit MemoryMap(std::vector<MemoryRegion> regions, const std::atomic<bool>* lost = nullptr)
+      : regions_(std::move(regions)), lost_(lost) {}
+
+  // The front-end took some of it away: what was read since may be zeroes of ours.
+  bool lost() const { return lost_ != nullptr && lost_->load(std::memory_order_acquire); }
 
   // Host address of `guest`, and in *length how much of the wanted length is contiguous there
   // (at least 1, at most what was asked for). nullptr when the address is not in guest memory.
@@ -67,6 +72,7 @@ class MemoryMap {
   }
 
   std::vector<MemoryRegion> regions_;
+  const std::atomic<bool>* lost_ = nullptr;
 };
 
 }  // namespace remap

@@ -176,7 +176,7 @@ void QueueWorker::Impl::turn(bool sleep) {
 }
 
 unsigned QueueWorker::Impl::take_all() {
-  if (paused_) return 0;
+  if (paused_ || memory_->lost()) return 0;
   unsigned count = 0;
   for (WorkerQueue* queue : attached_)
     if (queue->takes() && queue->waiting()) count += take_from(*queue);
@@ -194,6 +194,7 @@ unsigned QueueWorker::Impl::take_from(WorkerQueue& queue) {
   for (;;) {
     uint16_t head = 0;
     const Virtqueue::Take took = queue.ring.take(&head);
+    if (memory_->lost()) return count;
     if (took == Virtqueue::Take::kNone) return count;
     if (took == Virtqueue::Take::kBroken) {
       break_queue(queue, "available index or head out of range");
@@ -273,7 +274,7 @@ void QueueWorker::Impl::run_mailbox() {
 bool QueueWorker::Impl::may_sleep() {
   bool idle = true;
   for (WorkerQueue* queue : attached_) {
-    if (paused_ || !queue->takes()) continue;
+    if (paused_ || memory_->lost() || !queue->takes()) continue;
     if (queue->setup.kick_fd < 0) timer_.arm(*ring_);
     queue->ring.request_kicks();
     log_used(*queue);

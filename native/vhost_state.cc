@@ -201,7 +201,7 @@ void VhostSession::end_memory_change() {
                    .size = r.size,
                    .host = reinterpret_cast<uint8_t*>(r.mmap_addr + r.mmap_offset)});
   }
-  const auto shared = std::make_shared<const MemoryMap>(std::move(map));
+  const auto shared = std::make_shared<const MemoryMap>(std::move(map), &guard_owner_.lost);
   for (const auto& worker : workers_) worker->set_memory(shared);
 }
 
