@@ -55,12 +55,16 @@ class Recorder final : public EventSink {
                          [=](const auto& r) { return r.kind == static_cast<uint32_t>(kind); });
     return found;
   }
-  // Drops what came so far; returns how many log lines were among it.
-  size_t forget() {
-    const size_t count = lines();
+  void forget() {
     std::lock_guard guard(mutex_);
     records_ = {};
-    return count;
+  }
+  // Drops the log lines that came so far; returns how many.
+  size_t forget_lines() {
+    std::lock_guard guard(mutex_);
+    return std::erase_if(records_, [](const auto& r) {
+      return r.kind == static_cast<uint32_t>(abi::EventKind::kLog);
+    });
   }
   std::function<void(uint64_t token)> on_parked;  // set before the back-end starts
 
