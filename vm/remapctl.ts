@@ -1,8 +1,11 @@
 /** remapctl as a person or a program runs it: a process, an exit status, and JSON on stdout. */
 import { execFile } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { call } from '../src/protocol/client.js';
 import type { FaultRequest, VolumeStatus } from '../src/protocol/messages.js';
 import { remapctlProgram } from './paths.js';
+
+const BECOMES_SO_MS = 120_000;
 
 export class Remapctl {
   readonly #controlSocket: string;
@@ -33,6 +36,19 @@ export class Remapctl {
     const [volume] = (await call(this.#controlSocket, { verb: 'status' })).volumes;
     if (!volume) throw new Error('the back-end shows no volume');
     return volume;
+  }
+
+  /** The status once it is so: what QEMU was told reaches the back-end a moment later. */
+  async statusWhen(test: (status: VolumeStatus) => boolean, what: string): Promise<VolumeStatus> {
+    const deadline = performance.now() + BECOMES_SO_MS;
+    for (;;) {
+      const status = await this.status();
+      if (test(status)) return status;
+      if (performance.now() > deadline) {
+        throw new Error(`not in ${BECOMES_SO_MS / 1000} s: ${what}`);
+      }
+      await sleep(10);
+    }
   }
 
   async inject(faults: readonly FaultRequest[]): Promise<void> {

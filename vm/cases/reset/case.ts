@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { VmCase } from '../../case.js';
 import { slowSectors } from '../../faults.js';
 import { rounds, roundsTimeoutMs } from '../../rounds.js';
@@ -16,17 +15,13 @@ let boots = 0;
 let flushed = '';
 let inFlightAtResets: number[] = [];
 
-const LOAD_MS = 60_000;
-
-/** Waits until many requests are on their way. */
+/** How many requests are on their way, once they are many. */
 async function underLoad(vm: Vm): Promise<number> {
-  const deadline = performance.now() + LOAD_MS;
-  while (performance.now() < deadline) {
-    const { inFlight } = (await vm.remapctl.status()).io;
-    if (inFlight >= 4) return inFlight;
-    await sleep(10);
-  }
-  throw new Error('the guest has too little in flight for a reset in the middle of I/O');
+  const { io } = await vm.remapctl.statusWhen(
+    ({ io }) => io.inFlight >= 4,
+    'enough in flight for a reset in the middle of I/O',
+  );
+  return io.inFlight;
 }
 
 export const vmCase: VmCase = {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { VolumeStatus } from '../../../src/protocol/messages.js';
 import type { VmCase } from '../../case.js';
 import { randomSectors, slowSectors } from '../../faults.js';
 import { rounds, roundsTimeoutMs } from '../../rounds.js';
@@ -7,6 +8,8 @@ import { rounds, roundsTimeoutMs } from '../../rounds.js';
 const STOPS = rounds(5);
 /** fio works on the first 16 MiB. */
 const AREA_SECTORS = 32768;
+
+const queuesAre = (count: number) => (status: VolumeStatus) => status.client.queues === count;
 
 let inFlightAtStops: number[] = [];
 
@@ -27,16 +30,14 @@ export const vmCase: VmCase = {
       const qmp = await vm.qmp;
       inFlightAtStops.push((await vm.remapctl.status()).io.inFlight);
       await qmp.run('stop');
-      const stopped = await vm.remapctl.status();
-      assert.equal(stopped.client.queues, 0, 'no queue is started');
+      const stopped = await vm.remapctl.statusWhen(queuesAre(0), 'no queue is started');
       assert.ok(stopped.client.connected, 'the front-end is there');
       assert.equal(stopped.io.inFlight, 0, 'nothing is in flight');
       await sleep(100);
       const later = await vm.remapctl.status();
       assert.deepEqual(later.io, stopped.io, 'a stopped machine does no I/O');
       await qmp.run('cont');
-      const going = await vm.remapctl.status();
-      assert.equal(going.client.queues, 2, 'both queues are started again');
+      await vm.remapctl.statusWhen(queuesAre(2), 'both queues are started again');
       await sleep(Math.random() * 300);
     },
   },

@@ -1,17 +1,9 @@
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { VmCase } from '../../case.js';
 import type { Vm } from '../../vm.js';
 
-const CONNECTED_MS = 30_000;
-
-async function connected(vm: Vm): Promise<void> {
-  const deadline = performance.now() + CONNECTED_MS;
-  while (!(await vm.remapctl.status()).client.connected) {
-    assert.ok(performance.now() < deadline, 'QEMU has not come back');
-    await sleep(50);
-  }
-}
+const connected = (vm: Vm) =>
+  vm.remapctl.statusWhen(({ client }) => client.connected, 'QEMU has come back');
 
 async function restart(vm: Vm): Promise<void> {
   await vm.stopBackEnd();
@@ -38,7 +30,10 @@ export const vmCase: VmCase = {
       return String(version.qemu.major);
     },
     'expect-queues': async (vm, count) => {
-      assert.equal((await vm.remapctl.status()).client.queues, Number(count), 'queues started');
+      await vm.remapctl.statusWhen(
+        ({ client }) => client.queues === Number(count),
+        `${count} queues are started`,
+      );
     },
     restart,
   },
