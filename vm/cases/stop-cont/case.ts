@@ -28,7 +28,11 @@ export const vmCase: VmCase = {
     stops: async () => String(STOPS),
     'stop-and-cont': async (vm) => {
       const qmp = await vm.qmp;
-      inFlightAtStops.push((await vm.remapctl.status()).io.inFlight);
+      const running = await vm.remapctl.statusWhen(
+        ({ io }) => io.inFlight > 0,
+        'the guest does I/O',
+      );
+      inFlightAtStops.push(running.io.inFlight);
       await qmp.run('stop');
       const stopped = await vm.remapctl.statusWhen(queuesAre(0), 'no queue is started');
       assert.ok(stopped.client.connected, 'the front-end is there');
@@ -42,10 +46,6 @@ export const vmCase: VmCase = {
     },
   },
   verify: async (vm) => {
-    assert.ok(
-      inFlightAtStops.some((count) => count > 0),
-      'no stop met a request',
-    );
     const { io } = await vm.remapctl.status();
     assert.equal(io.errors, 0, 'the guest saw no error');
     return `${STOPS} stops, up to ${Math.max(...inFlightAtStops)} requests in flight`;
