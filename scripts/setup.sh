@@ -2,7 +2,8 @@
 # Installs whatever building, testing and the demo need, and nothing that is there already.
 #
 #   scripts/setup.sh            all of that
-#   scripts/setup.sh PART       what some guest cases ask for: qemu-10 or boot-loaders, into .cache
+#   scripts/setup.sh PART       what some guest cases ask for, into .cache: qemu-10,
+#                               boot-loaders or file-systems
 #
 #   VHOST_USER_REMAP_CACHE=DIR   share downloads between clones
 #   LIBVHOST_USER_DIR=DIR        use this copy of libvhost-user instead of Debian's
@@ -224,6 +225,35 @@ fill_boot_loaders() {
   ls "$cache/apt/cache/archives" | grep '\.deb$' >"$into/VERSION"
 }
 
+# What the fs-* cases add to the guest's initrd: modules of its kernel, and the tools for them.
+fill_file_systems() {
+  local into=$1 package version modules programs
+  say 'downloading xfs, btrfs, LVM and md for guests (31 MB)'
+  read -r package version <"$cache/guest-kernel/VERSION"
+  run private_apt download "$package=$version"
+  run dpkg-deb -x "$package"_*.deb kernel
+  unpack bookworm xfsprogs btrfs-progs lvm2 mdadm
+  modules=root/lib/modules/$(basename kernel/lib/modules/*)
+  mkdir -p "$modules" root/sbin
+  (cd kernel/lib/modules/* && cp -a --parents kernel/{fs/xfs,fs/btrfs,lib,crypto,drivers/md} \
+    kernel/drivers/block/brd.ko* "$OLDPWD/$modules")
+  find "$modules" -name '*.xz' -exec xz -d {} +
+  run busybox depmod -b root "$(basename "$modules")"
+  # What was installed before was not unpacked.
+  local -x PATH=$PWD/usr/sbin:$PWD/sbin:$PWD/usr/bin:$PWD/bin:$PATH:/usr/sbin:/sbin
+  local -x LD_LIBRARY_PATH=$PWD/usr/lib/x86_64-linux-gnu
+  programs=(mkfs.xfs xfs_repair mkfs.btrfs btrfs lvm mdadm)
+  mapfile -t programs < <(type -P "${programs[@]}")
+  ((${#programs[@]} == 6)) || die "of the tools there are only: ${programs[*]}."
+  run cp -L "${programs[@]}" root/sbin
+  mkdir -p root/lib/x86_64-linux-gnu root/lib64
+  ldd "${programs[@]}" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | sort -u |
+    xargs cp -L -t root/lib/x86_64-linux-gnu
+  cp -L /lib64/ld-linux-x86-64.so.2 root/lib64
+  (cd root && find . | cpio --quiet -o -H newc) >"$into/initrd"
+  { echo "$package $version"; ls "$cache/apt/cache/archives" | grep '\.deb$'; } >"$into/VERSION"
+}
+
 private_apt_cache() {
   apt-cache -o "Dir::Etc::SourceList=$cache/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
     -o "Dir::State::Lists=$cache/apt/lists" -o "Dir::Cache=$cache/apt/cache" "$@"
@@ -250,7 +280,11 @@ if (($# > 0)); then
       provide qemu-10 fill_qemu_10
       ;;
     boot-loaders) provide boot-loaders fill_boot_loaders ;;
-    *) die 'it takes qemu-10 or boot-loaders, or nothing.' ;;
+    file-systems)
+      provide guest-kernel fill_guest_kernel
+      provide file-systems fill_file_systems
+      ;;
+    *) die 'it takes qemu-10, boot-loaders or file-systems, or nothing.' ;;
   esac
 else
   check_node

@@ -6,6 +6,7 @@ import { inRoot } from './paths.js';
 const PARTS = {
   'qemu-10': 'QEMU 10 of bookworm-backports',
   'boot-loaders': 'boot loaders and firmware of bookworm',
+  'file-systems': 'xfs, btrfs, LVM and md of bookworm',
 } as const;
 
 export type Part = keyof typeof PARTS;

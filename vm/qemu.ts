@@ -22,6 +22,8 @@ export interface QemuOptions {
   readonly console: string;
   /** Boots from the disk; by -kernel without. */
   readonly firmware?: Firmware | undefined;
+  /** In place of the one all cases have. */
+  readonly initrd?: string | undefined;
   /** Socket of the back-end; no disk without it. */
   readonly socketPath?: string;
   /** QEMU listens on that socket, and the back-end connects. */
@@ -36,8 +38,8 @@ export interface QemuOptions {
 /** One thread for all CPUs: with several, QEMU 7.2 now and then crashes while a guest boots. */
 const TCG = 'tcg,thread=single';
 
-const DIRECT_BOOT = [
-  ...['-kernel', guestKernel, '-initrd', guestInitrd],
+const directBoot = (initrd = guestInitrd) => [
+  ...['-kernel', guestKernel, '-initrd', initrd],
   // On a loaded host the kernel finds that its timer stands still, and gives up.
   ...['-append', 'console=ttyS0 quiet panic=-1 no_timer_check'],
 ];
@@ -61,7 +63,7 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...['-cpu', 'max', '-smp', String(options.vcpus), '-m', memory],
     ...(options.sharedMemory ? shared : []),
     ...['-nodefaults', '-display', 'none', ...(options.reboots ? [] : ['-no-reboot'])],
-    ...(firmware?.bios ?? DIRECT_BOOT),
+    ...(firmware?.bios ?? directBoot(options.initrd)),
     ...(firmware?.serial ?? ['console', 'stdio']).flatMap((port) => ['-serial', ports[port]]),
     ...(options.script === undefined ? [] : ['-fw_cfg', `name=opt/case,file=${options.script}`]),
     ...(options.socketPath === undefined ? [] : disk(options.socketPath)),

@@ -1,5 +1,13 @@
 /** One virtual machine on a disk of its own: images, back-end, QEMU, and the guest's script. */
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { BackEnd, type BackEndKind } from './back-end.js';
@@ -8,6 +16,7 @@ import type { Firmware } from './firmware.js';
 import { answerLine, type GuestEvent, parseGuestLine } from './guest-channel.js';
 import { attachLoop, detachLoop } from './loop-device.js';
 import { migrate } from './migration.js';
+import { guestInitrd } from './paths.js';
 import { describeEnding, Program, rejectAfter } from './program.js';
 import { type Accelerator, accelerator, qemuArguments } from './qemu.js';
 import { type QemuVersion, qemuProgram } from './qemu-program.js';
@@ -43,6 +52,8 @@ export interface GuestOptions {
   readonly sharedMemory?: boolean;
   /** Boots from the disk through it; by QEMU's -kernel without. */
   readonly firmware?: Firmware;
+  /** An initrd on top of the one all cases have. */
+  readonly moreInitrd?: string;
   /** The guest may reset: its script runs again. */
   readonly reboots?: boolean;
   /** The guest starts without the disk, which the case plugs in. */
@@ -247,6 +258,7 @@ export class Vm {
       script: guest.commands ? undefined : guest.script,
       console: this.#path('console.log'),
       firmware: guest.firmware,
+      ...(guest.moreInitrd && { initrd: this.#joinInitrds(guest.moreInitrd) }),
       ...(!guest.diskless && { socketPath: this.socketPath }),
       listens: this.#options.connects ?? false,
       reboots: guest.reboots ?? false,
@@ -256,6 +268,14 @@ export class Vm {
     this.#qemu = new Program('QEMU', qemuProgram(guest.qemu ?? '7.2'), args);
     this.#diagnose(this.#qemu);
     return this.#qemu;
+  }
+
+  /** The kernel unpacks one after the other. */
+  #joinInitrds(more: string): string {
+    const joined = this.#path('initrd');
+    copyFileSync(guestInitrd, joined);
+    appendFileSync(joined, readFileSync(more));
+    return joined;
   }
 
   #diagnose(program: Program): void {

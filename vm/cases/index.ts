@@ -7,6 +7,9 @@ import { vmCase as bootUefi } from './boot-uefi/case.js';
 import { vmCase as ext4BadSuperblock } from './ext4-bad-superblock/case.js';
 import { vmCase as fioWriteErrors } from './fio-write-errors/case.js';
 import { vmCase as fourQueues } from './four-queues/case.js';
+import { vmCase as fsExt4 } from './fs-ext4/case.js';
+import { vmCase as fsLvm } from './fs-lvm/case.js';
+import { vmCase as fsXfs } from './fs-xfs/case.js';
 import { vmCase as hotPlug } from './hot-plug/case.js';
 import { vmCase as killBackend } from './kill-backend/case.js';
 import { vmCase as memoryHotPlug } from './memory-hot-plug/case.js';
@@ -21,7 +24,7 @@ import { vmCase as stoppedDevice } from './stopped-device/case.js';
 import { vmCase as tooFewQueues } from './too-few-queues/case.js';
 import { vmCase as uBoot } from './u-boot/case.js';
 
-/** All short cases, by the name of their folder: `npm test` runs them in this order. */
+/** All cases, by the name of their folder: `npm test` runs them in this order. */
 export const cases: Readonly<Record<string, VmCase>> = {
   boot,
   'boot-bios': bootBios,
@@ -44,4 +47,7 @@ export const cases: Readonly<Record<string, VmCase>> = {
   'block-device': blockDevice,
   'read-only': readOnly,
   'stopped-device': stoppedDevice,
+  'fs-ext4': fsExt4,
+  'fs-xfs': fsXfs,
+  'fs-lvm': fsLvm,
 };

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 kernel=.cache/guest-kernel
 image=.cache/guest
 programs=(/usr/sbin/mkfs.ext4 /usr/sbin/e2fsck /usr/sbin/blkdiscard /usr/bin/fio)
-inputs=(vm/guest/build.sh vm/guest/init vm/guest/steps.sh "$kernel/VERSION" /bin/busybox
+inputs=(vm/guest/{build.sh,init,steps.sh,file-systems.sh} "$kernel/VERSION" /bin/busybox
   /etc/mke2fs.conf "${programs[@]}")
 
 stamp=$(stat -L -c '%n %s %Y' "${inputs[@]}")
@@ -33,7 +33,7 @@ pack() {
 
 cp /bin/busybox "$root/bin"
 cp "$kernel"/modules/*.ko "$root/modules"
-cp vm/guest/init vm/guest/steps.sh "$root"
+cp vm/guest/{init,steps.sh,file-systems.sh} "$root"
 chmod +x "$root/init"
 pack initrd-small
 
