@@ -38,6 +38,7 @@ void DataOperation::set(BlkRequest& r, uint64_t first, uint64_t sectors, uint32_
   target = at;
   attempts = 0;
   pending = is_pending;
+  alone = false;
   write = r.modifies();
   bounced_ = false;
   aim();
@@ -94,6 +95,7 @@ void DataOperation::submit_after(uint32_t delay_ms) {
 
 void DataOperation::submit_io() {
   phase_ = Phase::kIo;
+  if (alone && !engine_.may_run(this)) return;
   Device& dev = *engine_.context_.devices[device];
   if (dev.is_null()) {
     engine_.complete_later(this, static_cast<int>(remaining_));
@@ -154,6 +156,7 @@ void DataOperation::complete(int result, uint32_t) {
     case Phase::kIo:
       break;
   }
+  if (alone) engine_.ran(this);
   Device& dev = *engine_.context_.devices[device];
   if (result < 0) {
     if (result == -EINVAL && !bounced_ && dev.direct()) {

@@ -18,6 +18,8 @@ class DataOperation final : public IoOperation {
   // The same once more, after `delay_ms`.
   void submit_after(uint32_t delay_ms);
   void complete(int result, uint32_t flags) override;
+  // To the device itself; waits for its turn when it is to run alone.
+  void submit_io();
 
   BlkRequest* request = nullptr;
   uint64_t start = 0;  // sector of the volume
@@ -27,9 +29,9 @@ class DataOperation final : public IoOperation {
   uint32_t attempts = 0;
   bool write = false;
   bool pending = false;  // known to be unreadable: not worth retries
+  bool alone = false;    // never beside another one like it: see RequestEngine::may_run
 
  private:
-  void submit_io();
   void aim();
   void bounce();
   void advance(uint64_t bytes);

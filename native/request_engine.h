@@ -7,6 +7,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -78,6 +79,8 @@ class RequestEngine {
   // request_recovery.cc: what happens after an error
   void operation_failed(DataOperation* operation, int error);
   void isolate(DataOperation* operation);
+  bool may_run(DataOperation* operation);
+  void ran(DataOperation* operation);
   void record_bad(DataOperation* operation, int error);
   void park(BlkRequest& request);
   void report_device_error(const BlkRequest& request, uint32_t device, uint64_t lba, uint64_t count,
@@ -118,6 +121,8 @@ class RequestEngine {
   std::vector<Ready> running_;
   std::vector<std::unique_ptr<DataOperation>> operations_;
   std::vector<DataOperation*> free_;
+  DataOperation* alone_ = nullptr;
+  std::deque<DataOperation*> waiting_alone_;
   std::vector<PendingLock> pending_locks_;
   std::array<Told, kDevicesMax> told_;
   uint32_t held_ = 0;

@@ -52,6 +52,7 @@ void RequestEngine::operation_failed(DataOperation* operation, int error) {
   }
   const auto delays = retry_delays(*operation, kind);
   if (operation->attempts < delays.size()) {
+    operation->alone = true;
     operation->submit_after(delays[operation->attempts++]);
     return;
   }
@@ -78,10 +79,29 @@ void RequestEngine::isolate(DataOperation* operation) {
   for (uint64_t i = 0; i < blocks; ++i) {
     DataOperation* single = new_operation();
     single->set(request, start + i * step, step, device, target + i * step, pending);
+    single->alone = true;
     single->submit();
   }
   recycle(operation);
   part_done(request);
+}
+
+// Blocks that are judged by themselves go to the device one after the other: the block layer joins
+// neighbours that it is given together, and fails them together, good ones with the bad.
+bool RequestEngine::may_run(DataOperation* operation) {
+  if (alone_ == nullptr) alone_ = operation;
+  if (alone_ == operation) return true;
+  waiting_alone_.push_back(operation);
+  return false;
+}
+
+void RequestEngine::ran(DataOperation* operation) {
+  if (alone_ != operation) return;  // a planned fault has answered instead of the device
+  alone_ = nullptr;
+  if (waiting_alone_.empty()) return;
+  DataOperation* next = waiting_alone_.front();
+  waiting_alone_.pop_front();
+  next->submit_io();
 }
 
 void RequestEngine::record_bad(DataOperation* operation, int error) {
