@@ -7,8 +7,10 @@ import { vmCase as bootUefi } from './boot-uefi/case.js';
 import { vmCase as ext4BadSuperblock } from './ext4-bad-superblock/case.js';
 import { vmCase as fioWriteErrors } from './fio-write-errors/case.js';
 import { vmCase as fourQueues } from './four-queues/case.js';
+import { vmCase as fsBtrfs } from './fs-btrfs/case.js';
 import { vmCase as fsExt4 } from './fs-ext4/case.js';
 import { vmCase as fsLvm } from './fs-lvm/case.js';
+import { vmCase as fsMd } from './fs-md/case.js';
 import { vmCase as fsXfs } from './fs-xfs/case.js';
 import { vmCase as hotPlug } from './hot-plug/case.js';
 import { vmCase as killBackend } from './kill-backend/case.js';
@@ -49,5 +51,7 @@ export const cases: Readonly<Record<string, VmCase>> = {
   'stopped-device': stoppedDevice,
   'fs-ext4': fsExt4,
   'fs-xfs': fsXfs,
+  'fs-btrfs': fsBtrfs,
   'fs-lvm': fsLvm,
+  'fs-md': fsMd,
 };
