@@ -10,4 +10,4 @@ export function rounds(few: number): number {
 }
 
 /** Time for a guest that does something so often. */
-export const roundsTimeoutMs = (count: number): number => 300_000 + count * 30_000;
+export const roundsTimeoutMs = (count: number): number => 300_000 + count * 120_000;
