@@ -1,4 +1,5 @@
 /** Reading and writing of the field types that the format's structures share. */
+import { isUtf8 } from 'node:buffer';
 
 /** Bytes that do not follow docs/on-disk-format.md; the message says which and how. */
 export class FormatError extends Error {
@@ -61,9 +62,11 @@ export function putHex(bytes: Buffer, at: number, size: number, hex: string): vo
   bytes.write(hex, at, 'hex');
 }
 
-/** Zero-filled UTF-8. Throws FormatError when anything follows the first zero byte. */
+/** Zero-filled UTF-8. Throws FormatError when it is not, or anything follows the first zero byte. */
 export function getText(bytes: Buffer, at: number, size: number): string {
   const field = bytes.subarray(at, at + size);
+  // What stands for a bad byte is longer than it, and would not fit when written again.
+  if (!isUtf8(field)) throw new FormatError('a text is not UTF-8');
   const end = field.indexOf(0);
   if (end < 0) return field.toString('utf8');
   requireZero(field, end, size, 'the rest of a text');
