@@ -95,7 +95,8 @@ void RequestEngine::answer(BlkRequest& request, uint8_t status) {
   } else {
     ++c.errors;
   }
-  *request.status = status;
+  // A guest may have named one byte for the status of two requests.
+  __atomic_store_n(request.status, status, __ATOMIC_RELAXED);
   const bool modified = request.modifies();
   owner_.finished(request, length);
   if (modified && !pending_locks_.empty()) grant_locks();
