@@ -39,7 +39,7 @@ export function bannedText(file: SourceFile): Finding[] {
   return found;
 }
 
-const EXTENSIONS = ['ts', 'cc', 'h', 'sh', 'md', 'json', '1'];
+const EXTENSIONS = ['ts', 'cc', 'h', 'sh', 'md', 'json', 'supp', '1'];
 const NAMES = ['Makefile', 'LICENSE', 'init', 'run', '.clang-format', '.gitignore'];
 
 export function knownKind(file: SourceFile): Finding[] {

@@ -27,7 +27,8 @@ class FrontEnd {
  public:
   static constexpr uint64_t kMemory = 1 << 20;
   static constexpr uint64_t kGuestBase = 0x40000000;
-  static constexpr uint64_t kUserBase = 0x7e0000000000;
+  static constexpr uint64_t kUserBase =
+      0x7e9000000000;  // free, and where ThreadSanitizer allows mappings
   static constexpr uint16_t kSize = 8;
   static constexpr uint64_t kAvail = 0x1000;
   static constexpr uint64_t kUsed = 0x2000;

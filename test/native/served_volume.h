@@ -166,7 +166,14 @@ class Volume {
     REQUIRE(backend->listen(socket(), &step) == 0);
   }
   int connect() const { return FrontEnd::connect_to(socket()); }
-  const abi::QueueCounters& counters(int queue) const { return counters_[queue]; }
+  // As TypeScript reads them: word by word, while the worker counts on.
+  __attribute__((no_sanitize("thread"))) abi::QueueCounters counters(int queue) const {
+    abi::QueueCounters copy;
+    const auto* from = reinterpret_cast<const volatile uint64_t*>(&counters_[queue]);
+    auto* to = reinterpret_cast<uint64_t*>(&copy);
+    for (size_t i = 0; i < sizeof copy / sizeof *to; ++i) to[i] = from[i];
+    return copy;
+  }
 
   Recorder events;
   std::unique_ptr<Backend> backend;
