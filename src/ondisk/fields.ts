@@ -62,7 +62,7 @@ export function putHex(bytes: Buffer, at: number, size: number, hex: string): vo
   bytes.write(hex, at, 'hex');
 }
 
-/** Zero-filled UTF-8. Throws FormatError when it is not, or anything follows the first zero byte. */
+/** Zero-filled UTF-8. Throws FormatError when it is not, or goes on behind the first zero byte. */
 export function getText(bytes: Buffer, at: number, size: number): string {
   const field = bytes.subarray(at, at + size);
   // What stands for a bad byte is longer than it, and would not fit when written again.
