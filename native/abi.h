@@ -24,7 +24,7 @@ enum class EventKind : uint32_t {
   kDeviceError = 9,   // an I/O failed for a cause that is no medium error; information only
   kLog = 10,          // `text` for the log; `error` is the level, as pino numbers it
   kStopped = 11,      // answer to stop(): all queues drained, connection closed
-  kWatched = 12,      // answer to kWatch, one of each worker: `count` requests are that old, and of
+  kWatched = 13,      // answer to kWatch, one of each worker: `count` requests are that old, and of
                       // the oldest `lba`, `device` and `operation`; `error` is its age in ms
   kClaim = 12,        // rings are to run (count = 1): take the volume and answer `token`; or all
                       // have stopped (count = 0). On shared storage only

@@ -18,8 +18,8 @@ export const EventKind = {
   deviceError: 9,
   log: 10,
   stopped: 11,
-  watched: 12,
   claim: 12,
+  watched: 13,
 } as const;
 
 export const Operation = { read: 0, write: 1, flush: 2, discard: 3, writeZeroes: 4 } as const;

@@ -224,8 +224,8 @@ export type VolumeStatus = z.infer<typeof volumeStatusSchema>;
 
 export const statusAnswerSchema = z.object({
   schema: z.literal('status/1'),
-  /** Of the process that serves them. */
-  pid: z.number().int().positive(),
+  /** Of the process that serves them; not told by earlier versions. */
+  pid: z.number().int().positive().optional(),
   volumes: z.array(volumeStatusSchema),
 });
 export type StatusAnswer = z.infer<typeof statusAnswerSchema>;

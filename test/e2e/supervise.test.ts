@@ -75,7 +75,10 @@ t.test('found, served, started again, taken over, stopped', async (t) => {
   const second = await Daemon.start(t, args);
   t.same([await pidOf('a'), await pidOf('b')], [again, b]);
   t.match(
-    second.log.filter(({ msg }) => msg === 'runs already, taken over').map(({ volume }) => volume),
+    second.log
+      .filter(({ msg }) => msg === 'runs already, taken over')
+      .map(({ volume }) => volume)
+      .sort(),
     ['a', 'b'],
   );
   t.ok(

@@ -112,3 +112,10 @@ t.test('abi.h names the same fields in the same order', async (t) => {
     );
   }
 });
+
+t.test('no two kinds share a number', async (t) => {
+  for (const kinds of [EventKind, CommandKind]) {
+    const numbers = Object.values(kinds);
+    t.equal(new Set(numbers).size, numbers.length);
+  }
+});
