@@ -12,7 +12,7 @@ export const vmCase: VmCase = {
   mainMiB: 64,
   spareMiB: 16,
   vcpus: QUEUES,
-  inSuite: ['10'],
+  inSuite: [],
   prepare: (vm) => breakSectors(vm, randomSectors(BAD_SECTORS, AREA_SECTORS)),
   steps: {
     'every-queue-works': async (vm) => {
